@@ -1,0 +1,28 @@
+"""Break it: one file per attack. `registry.methods("attack")` lists them all.
+
+>>> from hoplon.attacks import PGD
+>>> PGD(norm="l2", eps=0.5)(classifier, x, labels).summary()["success_rate"]
+0.87
+"""
+
+from typing import Any
+
+from ..core import backend
+
+
+def __getattr__(name: str) -> Any:
+    if not name[0].isupper():  # a module of this folder, found by the import system itself
+        raise AttributeError(name)
+    backend.require()
+    from ..core import registry
+
+    for method in registry.methods("attack").values():
+        if method.__name__ == name:
+            return method
+    raise AttributeError(f"module 'hoplon.attacks' has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    from ..core import registry
+
+    return sorted(method.__name__ for method in registry.methods("attack").values())

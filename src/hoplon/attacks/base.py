@@ -1,0 +1,161 @@
+"""The contract of an attack, and the referee that judges its result."""
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from functools import cached_property
+from typing import Any, ClassVar
+
+import numpy as np
+
+from ..core import norms
+from ..core.classifier import BATCH_SIZE, Classifier, decide
+from ..core.errors import LabelError, OptionError
+from ..core.results import AttackResult
+from .draws import Keys
+
+Progress = Callable[[int, int], None]  # examples decided so far, examples in all
+
+
+@dataclass(frozen=True)
+class Goal:
+    """Which class each example shall leave (untargeted) or reach (targeted): int64 [n]."""
+
+    classes: np.ndarray
+    targeted: bool = False
+
+    def met(self, predictions: np.ndarray) -> np.ndarray:
+        """Whether each prediction is what was wanted: bool [n]."""
+        return (predictions == self.classes) == self.targeted
+
+    def only(self, rows: np.ndarray) -> "Goal":
+        """The goal of some of the examples."""
+        return Goal(self.classes[rows], self.targeted)
+
+
+@dataclass(frozen=True)
+class Task:
+    """All that an attack is asked, one row per example; and the meters it must feed."""
+
+    goal: Goal
+    eps: np.ndarray  # [n] float32
+    keys: Keys
+    queries: np.ndarray  # [n] int64, counted up by the attack
+    gradients: np.ndarray  # [n] int64
+    batch_size: int = BATCH_SIZE
+    progress: Progress | None = None
+
+    def only(self, rows: np.ndarray) -> "Task":
+        """The task for some of the examples, with meters of its own."""
+        return replace(
+            self, goal=self.goal.only(rows), eps=self.eps[rows],
+            keys=self.keys.only(rows), queries=np.zeros(len(rows), np.int64),
+            gradients=np.zeros(len(rows), np.int64),
+        )  # fmt: skip
+
+
+class Attack(ABC):
+    """A way to fool a classifier: a frozen value with one function, `perturb`.
+
+    Calling it runs the referee, which trusts no attack: it skips examples that meet the goal already,
+    clips to the bounds, measures the distance, and counts a success only after a fresh forward pass.
+    """
+
+    name: ClassVar[str]
+    norms: ClassVar[tuple[str, ...]]  # the balls it knows
+    strength: ClassVar[float | None]  # wins on a linear model within this multiple of the exact margin
+    paper: ClassVar[str]
+    norm: str
+    eps: float
+
+    @abstractmethod
+    def perturb(self, classifier: Classifier, x: np.ndarray, task: Task) -> np.ndarray:
+        """Candidates for x [n, ...] float32, one each: [n, ...]. Judged by the caller."""
+
+    def __call__(
+        self, classifier: Classifier, x: Any, labels: Any = None, *, targets: Any = None, eps: Any = None,
+        seed: int = 0, ids: Any = None, batch_size: int = BATCH_SIZE, progress: Progress | None = None,
+    ) -> AttackResult:  # fmt: skip
+        """Attack images and report what a fresh forward pass confirms.
+
+        Args:
+            classifier: what to fool.
+            x: images [n, ...] inside the classifier's bounds.
+            labels: classes to leave, [n]; the classifier's own predictions when neither is given.
+            targets: classes to reach, [n]; never together with `labels`.
+            eps: radius per example, [n] or a number; the attack's own when not given.
+            seed: names the random draws, together with `ids`.
+            ids: each example's number in its data set, [n]; its place in `x` when not given.
+            batch_size: examples in flight at once; memory is bounded by it.
+            progress: called with (examples decided, examples in all).
+        """
+        x = classifier.checked_images(x)
+        clean = decide(classifier.logits(x, batch_size))
+        goal = _goal(classifier, clean, labels, targets)
+        ids = np.arange(len(x)) if ids is None else np.asarray(ids, np.int64)
+        task = Task(goal, _radii(self.eps if eps is None else eps, len(x)), Keys(seed, ids),
+                    np.ones(len(x), np.int64), np.zeros(len(x), np.int64), batch_size, progress)  # fmt: skip
+        return _Referee(self, classifier, x, task, clean).judge()
+
+
+class _Referee:
+    """Runs an attack, restart after restart on the survivors, and believes only what it measures."""
+
+    def __init__(self, attack: Attack, classifier: Classifier, x: np.ndarray, task: Task, clean: np.ndarray):
+        self.attack, self.classifier, self.x, self.task = attack, classifier, x, task
+        self.norm = norms.get(attack.norm)
+        self.clean, self.predictions = clean, clean.copy()
+        self.success = task.goal.met(clean)
+        self.distance = np.zeros(len(x))
+
+    @cached_property
+    def x_adv(self) -> np.ndarray:
+        return self.x.copy()
+
+    def judge(self) -> AttackResult:
+        for restart in range(getattr(self.attack, "restarts", 1)):
+            survivors = np.flatnonzero(~self.success)
+            if not len(survivors):
+                break
+            self._try(survivors, restart)
+        return AttackResult(
+            x_adv=self.x_adv, success=self.success, distance=self.distance, predictions=self.predictions,
+            clean_predictions=self.clean, queries=self.task.queries, gradients=self.task.gradients,
+            eps=self.task.eps.astype(np.float64), attack=self.attack,
+        )  # fmt: skip
+
+    def _try(self, rows: np.ndarray, restart: int) -> None:
+        task = self.task.only(rows)
+        task = replace(task, keys=replace(task.keys, restart=restart))
+        x = self.x[rows]
+        found = self.attack.perturb(self.classifier, x, task)
+        found = np.clip(np.where(np.isfinite(found), found, x), *self.classifier.bounds)
+        predictions = decide(self.classifier.logits(found, task.batch_size))
+        distance = self.norm.measure(found - x)
+        allowed = task.eps * (1 + 1e-5) + self.norm.slack(found)
+        won = task.goal.met(predictions) & (distance <= allowed)
+        self.task.queries[rows] += task.queries + 1
+        self.task.gradients[rows] += task.gradients
+        at = rows[won]
+        self.x_adv[at], self.distance[at] = found[won], distance[won]
+        self.predictions[at], self.success[at] = predictions[won], True
+
+
+def _goal(classifier: Classifier, clean: np.ndarray, labels: Any, targets: Any) -> Goal:
+    if labels is not None and targets is not None:
+        raise LabelError.expected("Pass `labels` (classes to leave) or `targets` (classes to reach), not both.", "both")
+    if targets is not None:
+        return Goal(classifier.checked_labels(targets, len(clean), "targets"), targeted=True)
+    if labels is None:
+        return Goal(clean)
+    return Goal(classifier.checked_labels(labels, len(clean)))
+
+
+def _radii(eps: Any, n: int) -> np.ndarray:
+    try:
+        radii = np.broadcast_to(np.asarray(eps, np.float32), (n,)).copy()
+    except (TypeError, ValueError):
+        raise OptionError.expected(f"`eps` must be a number or one per example, [{n}].", repr(eps)) from None
+    if not (np.isfinite(radii) & (radii >= 0)).all():
+        raise OptionError.expected("`eps` must be finite and at least 0.", f"{np.min(radii):g}")
+    return radii

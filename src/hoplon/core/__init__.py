@@ -1,0 +1,1 @@
+"""The ground everything stands on: backend, classifier, norms, losses, results, registry, errors."""

@@ -22,13 +22,13 @@ class PGD(Attack):
     norm: Literal["linf", "l2", "l1"] = option("linf", "ball to stay in: linf, l2 or l1")
     eps: float = option(8 / 255, "radius of the ball, in the units of the images", ge=0)
     steps: int = option(40, "gradient steps", ge=1)
-    step_size: float | None = option(None, "length of a step; 2.5 * eps / steps when not given", gt=0)
+    step_size: float | None = option(None, "length of a step; 4 * eps / steps when not given", gt=0)
     loss: Literal["ce", "margin", "dlr", "mse"] = option("ce", "loss to climb: ce, margin, dlr or mse")
     random_start: bool = option(True, "begin at a random point of the ball")
     restarts: int = option(1, "tries, each on the survivors of those before", ge=1)
     early_stop: bool = option(True, "leave an example at its first success")
 
     def perturb(self, classifier: Classifier, x: np.ndarray, task: Task) -> np.ndarray:
-        step = 2.5 * task.eps / self.steps if self.step_size is None else np.full_like(task.eps, self.step_size)
+        step = 4 * task.eps / self.steps if self.step_size is None else np.full_like(task.eps, self.step_size)
         ascent = Ascent(self.norm, self.loss, task.goal.targeted, self.early_stop)
         return climb(classifier, x, task, ascent, steps=self.steps, step_size=step, random_start=self.random_start)

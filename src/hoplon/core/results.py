@@ -1,6 +1,8 @@
 """Every frozen result: NumPy arrays, batch first, with a JSON-safe `summary()`."""
 
 from dataclasses import dataclass, field
+from html import escape
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -43,3 +45,47 @@ class AttackResult:
             "queries": int(self.queries.sum()),
             "gradients": int(self.gradients.sum()),
         }
+
+
+@dataclass(frozen=True, kw_only=True)
+class AuditReport:
+    """The outcome of an audit: the record that `result.json` holds, and the folder it lies in.
+
+    In a notebook it shows itself as the report.
+    """
+
+    result: dict[str, Any] = field(repr=False)
+    folder: Path
+
+    @property
+    def complete(self) -> bool:
+        """Whether every piece of the run was done."""
+        return bool(self.result["complete"])
+
+    @property
+    def clean_accuracy(self) -> float:
+        """Share of all test images that the model gets right."""
+        return float(self.result["clean"]["accuracy"]["value"])
+
+    def robust_accuracy(self, norm: str, eps: str | None = None) -> float:
+        """Share of the attacked images that stood against every attack; `eps` as in the report ("8/255")."""
+        for section in self.result["evasion"]["norms"]:
+            if section["norm"] == norm:
+                at = section["headline"] if eps is None else section["eps_text"].index(eps)
+                return float(section["worst_case"]["robust_accuracy"][at])
+        raise KeyError(norm)
+
+    def summary(self) -> dict[str, Any]:
+        """The headline numbers, safe for JSON."""
+        norms = [s for s in (self.result["evasion"] or {"norms": []})["norms"] if s["worst_case"]["n"]]
+        return {
+            "complete": self.complete,
+            "clean_accuracy": self.result["clean"] and self.result["clean"]["accuracy"]["value"],
+            "robust_accuracy": {f"{s['norm']}@{s['eps_text'][s['headline']]}": self.robust_accuracy(s["norm"])
+                                for s in norms},
+            "failed_checks": [f["id"] for f in self.result["preflight"] if f["status"] == "fail"],
+        }  # fmt: skip
+
+    def _repr_html_(self) -> str:
+        page = escape((self.folder / "report.html").read_text(), quote=True)
+        return f'<iframe srcdoc="{page}" title="hoplon audit report" width="100%" height="800"></iframe>'

@@ -3,6 +3,7 @@
 from collections.abc import Callable, Iterator
 
 import numpy as np
+from threadpoolctl import threadpool_limits
 
 from ..core.errors import LabelError, OptionError
 from .sigmoid_net import SigmoidNet, one_hot
@@ -60,11 +61,14 @@ def train_by_hand(
     _check(x, labels, steps, batch_size, every)
     rows, y = net.flat(x), one_hot(labels, net.sizes[2]).astype(net.w1.dtype)
     batches = shuffled_batches(len(rows), batch_size, seed)
-    for step in range(steps):
-        chosen = next(batches)
-        net = descend(net, rows[chosen], y[chosen], rate)
-        if report is not None and step % every == 0:
-            report(step, net)
+    # Products this small are slower on many threads (sixty times, on a busy machine), and the order of each
+    # sum, and so the result, would depend on how many threads there are.
+    with threadpool_limits(limits=1, user_api="blas"):
+        for step in range(steps):
+            chosen = next(batches)
+            net = descend(net, rows[chosen], y[chosen], rate)
+            if report is not None and step % every == 0:
+                report(step, net)
     return net
 
 

@@ -16,12 +16,13 @@ GTSRB_NAMES = (
     "Speed limit (70km/h)", "Speed limit (80km/h)", "End of speed limit (80km/h)", "Speed limit (100km/h)",
     "Speed limit (120km/h)", "No passing", "No passing for vehicles over 3.5 metric tons",
     "Right-of-way at the next intersection", "Priority road", "Yield", "Stop", "No vehicles",
-    "Vehicles over 3.5 metric tons prohibited", "No entry", "General caution", "Dangerous curve to the left",
-    "Dangerous curve to the right", "Double curve", "Bumpy road", "Slippery road",
-    "Road narrows on the right", "Road work", "Traffic signals", "Pedestrians", "Children crossing",
-    "Bicycles crossing", "Beware of ice/snow", "Wild animals crossing", "End of all speed and passing limits",
-    "Turn right ahead", "Turn left ahead", "Ahead only", "Go straight or right", "Go straight or left", "Keep right",
-    "Keep left", "Roundabout mandatory", "End of no passing", "End of no passing by vehicles over 3.5 metric tons",
+    "Vehicles over 3.5 metric tons prohibited", "No entry", "General caution",
+    "Dangerous curve to the left", "Dangerous curve to the right", "Double curve", "Bumpy road",
+    "Slippery road", "Road narrows on the right", "Road work", "Traffic signals", "Pedestrians",
+    "Children crossing", "Bicycles crossing", "Beware of ice/snow", "Wild animals crossing",
+    "End of all speed and passing limits", "Turn right ahead", "Turn left ahead", "Ahead only",
+    "Go straight or right", "Go straight or left", "Keep right", "Keep left", "Roundabout mandatory",
+    "End of no passing", "End of no passing by vehicles over 3.5 metric tons",
 )  # fmt: skip
 _TRAIN = Path("Final_Training/Images")
 _TEST = Path("Final_Test/Images")

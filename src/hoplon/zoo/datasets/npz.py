@@ -19,10 +19,13 @@ def read_arrays(path: Path) -> dict[str, np.ndarray]:
     """Every array of an npz file, each decompressed once; pickled objects are refused."""
     remedy = "Save it again with numpy.savez: numbers and text only."
     try:
-        with path.open("rb") as file, np.load(file, allow_pickle=False) as archive:
+        with path.open("rb") as file:
+            archive = np.load(file, allow_pickle=False)
+            if isinstance(archive, np.ndarray):
+                raise DataError.expected(f"{path} must be an npz archive.", "a single npy array", remedy)
             return dict(archive.items())
-    except AttributeError as error:  # a bare npy array has no items, nor can it be closed
-        raise DataError.expected(f"{path} must be an npz archive.", "a single npy array", remedy) from error
+    except DataError:  # also a ValueError, and already well said
+        raise
     except _DAMAGE as error:
         raise DataError.expected(f"{path} must be a readable npz archive.", error, remedy) from error
 

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from ...core.errors import DataError, OptionError
+from ...core.errors import DataError, InputError, OptionError
 
 SUFFIXES = frozenset({".png", ".jpg", ".jpeg", ".bmp", ".ppm", ".pgm", ".webp"})
 Box = tuple[int, int, int, int]  # left, upper, right, lower, in pixels
@@ -29,7 +29,7 @@ def open_picture(path: Path, size: Size | None = None, box: Box | None = None) -
             warnings.simplefilter("error", Image.DecompressionBombWarning)
             with Image.open(path) as picture:
                 return _prepared(picture, path, size, box)
-    except DataError:  # also a ValueError, and already well said
+    except InputError:  # also a ValueError, and already well said
         raise
     except _TOO_BIG as error:
         remedy = "Shrink it, or raise PIL.Image.MAX_IMAGE_PIXELS."

@@ -1,0 +1,145 @@
+"""From the tables of a run to the numbers of its report; nothing here looks at a model."""
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from scipy.stats import binomtest
+
+from .plan import Piece, Plan, Subject, radius
+from .store import Store, Table
+
+
+def share(k: int, n: int) -> dict[str, Any]:
+    """k of n as a share with its 95 % Wilson interval."""
+    if n == 0:
+        return {"value": None, "n": 0, "low": None, "high": None}
+    interval = binomtest(int(k), int(n)).proportion_ci(0.95, method="wilson")
+    return {"value": float(k / n), "n": int(n), "low": float(interval.low), "high": float(interval.high)}
+
+
+def joined(tables: list[Table]) -> Table:
+    """Tables of neighbouring ranges as one."""
+    return {name: np.concatenate([t[name] for t in tables]) for name in tables[0]} if tables else {}
+
+
+def clean_section(table: Table, names: list[str]) -> dict[str, Any] | None:
+    """Accuracy, per class, confusion and calibration."""
+    if not table:
+        return None
+    y, predicted, right = table["label"], table["prediction"], table["prediction"] == table["label"]
+    k = len(names)
+    confusion = np.zeros((k, k), int)
+    np.add.at(confusion, (y[predicted >= 0], predicted[predicted >= 0]), 1)
+    per_class = [{"name": names[c], "n": int((y == c).sum()), "correct": int(right[y == c].sum())} for c in range(k)]
+    return {"accuracy": share(right.sum(), len(y)), "per_class": per_class, "confusion": confusion.tolist(),
+            "calibration": calibration(table["confidence"], right)}  # fmt: skip
+
+
+def calibration(confidence: np.ndarray, right: np.ndarray, bins: int = 10) -> dict[str, Any]:
+    """Expected calibration error and its bins (Guo et al. 2017, arXiv:1706.04599)."""
+    known = np.isfinite(confidence)
+    place = np.minimum((confidence[known] * bins).astype(int), bins - 1)
+    rows, ece = [], 0.0
+    for b in range(bins):
+        at = place == b
+        c, a = (float(v[known][at].mean()) if at.any() else None for v in (confidence, right))
+        ece += at.mean() * abs(a - c) if a is not None and c is not None else 0.0
+        rows.append({"low": b / bins, "high": (b + 1) / bins, "n": int(at.sum()), "confidence": c, "accuracy": a})
+    return {"ece": float(ece), "bins": rows}
+
+
+@dataclass(frozen=True)
+class Line:
+    """All that is known of one attack in one norm."""
+
+    key: str
+    norm: str
+    record: dict[str, Any]
+    table: Table  # of the ranges that are done; empty when none is
+    missing: int  # pieces
+    error: str
+
+
+def lines(plan: Plan, subject: Subject, store: Store) -> list[Line]:
+    """The evasion pieces, gathered by attack and norm."""
+    groups: dict[tuple[str, str], list[Piece]] = {}
+    for piece in plan.of_kind("evasion"):
+        options = dict(piece.options)
+        groups.setdefault((options["key"], options["norm"]), []).append(piece)
+    out = []
+    for (key, norm), pieces in groups.items():
+        keys = [piece.key(subject) for piece in pieces]
+        tables = [store.get(k) for k in keys]
+        errors = [e["message"] for k in keys if (e := store.error(k))]
+        out.append(Line(key, norm, dict(pieces[0].options)["attack"], joined([t for t in tables if t is not None]),
+                        sum(t is None for t in tables), errors[0] if errors else ""))  # fmt: skip
+    return out
+
+
+def standing(table: Table, rungs: int) -> np.ndarray:
+    """How many stand at radius 0 and at each rung: an example misclassified as it is never stands."""
+    broken_clean = table["distance"] == 0
+    level = np.where(table["level"] < 0, rungs, table["level"])
+    return np.array([int((~broken_clean).sum()), *(int((level > r).sum()) for r in range(rungs))])
+
+
+def worst_case(group: list[Line]) -> Table:
+    """Per example, the attack that got it with the smallest change; only examples every attack has tried."""
+    done = [line.table for line in group if line.table]
+    if not done or len(done) < len(group):
+        return {}
+    ids = done[0]["id"]
+    for table in done[1:]:
+        ids = np.intersect1d(ids, table["id"])
+    rows = [np.searchsorted(table["id"], ids) for table in done]
+    by = np.argmin(np.stack([t["distance"][r] for t, r in zip(done, rows, strict=True)]), axis=0)
+    columns = {name: np.stack([t[name][r] for t, r in zip(done, rows, strict=True)]) for name in done[0] if name != "id"}
+    best = {name: value[by, np.arange(len(ids))] for name, value in columns.items()}
+    return {"id": ids, "by": by, **best}
+
+
+def norm_section(group: list[Line], plan: Plan, span: float, worst: Table) -> dict[str, Any]:
+    """Security curves of one norm: each attack's, and the per-example worst case."""
+    norm = group[0].norm
+    ladder = plan.ladders[norm]
+    n = len(worst.get("id", ()))
+    shares = [share(k, n) for k in standing(worst, len(ladder))] if n else []
+    return {
+        "norm": norm,
+        "unit": "share of the input range" if span != 1 else "input units",
+        "eps": [0.0, *(radius(text) * span for text in ladder)],
+        "eps_text": ["0", *ladder],
+        "headline": 1 + ladder.index(plan.headlines[norm]),
+        "curves": [{"attack": line.key, "robust_accuracy": (standing(line.table, len(ladder)) / len(line.table["id"])).tolist()
+                    if line.table else [None] * (len(ladder) + 1)} for line in group],
+        "worst_case": {"robust_accuracy": [s["value"] for s in shares], "low": [s["low"] for s in shares],
+                       "high": [s["high"] for s in shares], "n": n},
+        "distances": [None if np.isinf(d) else float(d) for d in worst["distance"] if d != 0] if n else [],
+    }  # fmt: skip
+
+
+def attack_row(line: Line, plan: Plan) -> dict[str, Any]:
+    """One row of the table of attacks, at the headline radius of its norm."""
+    row = {"key": f"{line.key}-{line.norm}", "name": line.record["name"], "norm": line.norm,
+           "options": {k: v for k, v in line.record.items() if k not in ("name", "norm")}, "n": 0,
+           "success_rate": None, "robust_accuracy": None, "median_distance": None, "queries": 0, "gradients": 0,
+           "status": "failed" if line.error else "missing" if line.missing else "done", "error": line.error}  # fmt: skip
+    if line.table:
+        ladder = plan.ladders[line.norm]
+        stand = standing(line.table, len(ladder))
+        left = stand[1 + ladder.index(plan.headlines[line.norm])]
+        far = line.table["distance"][np.isfinite(line.table["distance"]) & (line.table["distance"] > 0)]
+        row |= {"n": len(line.table["id"]), "success_rate": float(1 - left / stand[0]) if stand[0] else None,
+                "robust_accuracy": float(left / len(line.table["id"])),
+                "median_distance": float(np.median(far)) if len(far) else None,
+                "queries": int(line.table["queries"].sum()), "gradients": int(line.table["gradients"].sum())}  # fmt: skip
+    return row
+
+
+def transitions(worst: Table, rung: int, classes: int) -> list[list[int]]:
+    """Who is taken for whom: true class to predicted class under the worst case at a rung of the ladder."""
+    matrix = np.zeros((classes, classes), int)
+    at = (worst["distance"] > 0) & (worst["level"] >= 0) & (worst["level"] <= rung) & (worst["prediction"] >= 0)
+    np.add.at(matrix, (worst["label"][at], worst["prediction"][at]), 1)
+    return matrix.tolist()

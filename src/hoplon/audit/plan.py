@@ -1,0 +1,159 @@
+"""What a run will do: a list of pieces of work, each named by the hash of all that shapes its numbers."""
+
+import hashlib
+import json
+from dataclasses import dataclass, replace
+from fractions import Fraction
+from typing import Any
+
+from ..core import registry
+from ..core.errors import OptionError
+
+PIECE = 256  # examples of one piece: what an interruption can cost at most
+RESULTS = 1  # raised whenever the same piece would give other numbers
+
+LADDERS = {  # radii as shares of the range of the inputs; a text each, in the field's own units
+    "linf": ("1/255", "2/255", "4/255", "8/255", "16/255", "32/255", "64/255"),
+    "l2": ("0.125", "0.25", "0.5", "1", "2", "4"),
+    "l1": ("1", "2", "5", "10", "20", "40"),
+}
+HEADLINES = {"linf": "8/255", "l2": "0.5", "l1": "10"}
+
+
+@dataclass(frozen=True)
+class Preset:
+    """How thorough an audit is: the attacks of each norm and how many images they are tried on."""
+
+    name: str
+    attacked: int | None  # None: all of them
+    attacks: tuple[tuple[str, str, dict[str, Any]], ...]  # (norm, attack, options)
+
+
+def _basics(norm: str, steps: int, restarts: int, *losses: str) -> list[tuple[str, str, dict[str, Any]]]:
+    climbs = [(norm, "pgd", {"steps": steps, "restarts": restarts, "loss": loss}) for loss in losses]
+    return [(norm, "noise", {}), (norm, "fgsm", {}), *climbs]
+
+
+PRESETS = {
+    preset.name: preset
+    for preset in (
+        Preset("quick", 256, (*_basics("linf", 20, 1, "ce", "dlr"), *_basics("l2", 20, 1, "ce"))),
+        Preset("standard", 1000, (*_basics("linf", 40, 2, "ce", "margin", "dlr"),
+                                  *_basics("l2", 40, 2, "ce", "dlr"), *_basics("l1", 40, 1, "ce"))),
+        Preset("deep", None, (*_basics("linf", 100, 5, "ce", "margin", "dlr"),
+                              *_basics("l2", 100, 5, "ce", "margin", "dlr"),
+                              *_basics("l1", 100, 3, "ce", "margin", "dlr"))),
+    )
+}  # fmt: skip
+
+
+def preset(name: str) -> Preset:
+    """The preset of that name."""
+    if name not in PRESETS:
+        raise OptionError.expected(f"The preset must be one of {', '.join(PRESETS)}.", repr(name))
+    return PRESETS[name]
+
+
+def radius(text: str) -> float:
+    """A radius written as a number or a fraction: '8/255'."""
+    try:
+        value = float(Fraction(text.strip()))
+    except (ValueError, ZeroDivisionError):
+        raise OptionError.expected("A radius must be a number or a fraction such as 8/255.", repr(text)) from None
+    if value < 0:
+        raise OptionError.expected("A radius must be at least 0.", text)
+    return value
+
+
+@dataclass(frozen=True)
+class Subject:
+    """Identity of what is audited: every number depends on it and so does every hash."""
+
+    model: str  # sha256 of the file, or of configuration and weights
+    data: str  # sha256 of images and labels
+    bounds: tuple[Any, Any]  # lists or numbers
+    backend: str
+    seed: int
+    batch_size: int
+
+
+@dataclass(frozen=True)
+class Piece:
+    """One unit of work: what to do on which examples. Its key is the hash of it all."""
+
+    kind: str  # "preflight" | "clean" | "evasion"
+    start: int
+    stop: int
+    options: tuple[tuple[str, Any], ...] = ()
+
+    @property
+    def title(self) -> str:
+        """For people: what is being done on which images."""
+        names = dict(self.options)
+        what = f"{names['key']} {names['norm']}" if self.kind == "evasion" else ""
+        return f"{self.kind} {what} {self.start}..{self.stop - 1}".replace("  ", " ")
+
+    def key(self, subject: Subject) -> str:
+        """Sha256 of the fully resolved specification."""
+        spec = {"results": RESULTS, "subject": subject.__dict__, "kind": self.kind, "start": self.start,
+                "stop": self.stop, "options": dict(self.options)}  # fmt: skip
+        return digest(spec)
+
+
+def digest(value: Any) -> str:
+    """Sha256 of a JSON-safe value in canonical form."""
+    text = json.dumps(value, sort_keys=True, separators=(",", ":"))
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+@dataclass(frozen=True)
+class Plan:
+    """All pieces of a run, in the order they are best done."""
+
+    pieces: tuple[Piece, ...]
+    attacked: int
+    ladders: dict[str, tuple[str, ...]]
+    headlines: dict[str, str]
+
+    def of_kind(self, kind: str) -> list[Piece]:
+        """The pieces of one kind, in order."""
+        return [piece for piece in self.pieces if piece.kind == kind]
+
+
+def make(name: str, n: int, eps: dict[str, tuple[str, ...]] | None = None, limit: int | None = None) -> Plan:
+    """The plan of a preset for n images; `eps` replaces the ladders of the norms it names."""
+    chosen = preset(name)
+    attacked = min(n, limit if limit is not None else chosen.attacked or n)
+    if attacked < 1:
+        raise OptionError.expected("At least one image must be attacked.", f"{attacked} of {n}")
+    norms = dict.fromkeys(norm for norm, _, _ in chosen.attacks)
+    ladders = {norm: _sorted((eps or {}).get(norm) or LADDERS[norm]) for norm in norms}
+    headlines = {norm: _headline(norm, ladders[norm]) for norm in norms}
+    pieces = [Piece("preflight", 0, n), *(Piece("clean", a, b) for a, b in _ranges(n, 4 * PIECE))]
+    for a, b in _ranges(attacked, PIECE):
+        pieces += [_evasion(norm, attack, options, ladders[norm], a, b) for norm, attack, options in chosen.attacks]
+    return Plan(tuple(pieces), attacked, ladders, headlines)
+
+
+def _sorted(ladder: tuple[str, ...]) -> tuple[str, ...]:
+    return tuple(sorted(dict.fromkeys(ladder), key=radius))
+
+
+def _headline(norm: str, ladder: tuple[str, ...]) -> str:
+    return HEADLINES[norm] if HEADLINES[norm] in ladder else ladder[len(ladder) // 2]
+
+
+def _ranges(n: int, size: int) -> list[tuple[int, int]]:
+    return [(start, min(start + size, n)) for start in range(0, n, size)]
+
+
+def _evasion(norm: str, name: str, options: dict[str, Any], ladder: tuple[str, ...], a: int, b: int) -> Piece:
+    attack = registry.find("attack", name)(norm=norm, **options)
+    key = f"{name}-{options['loss']}" if "loss" in options else name
+    record = {k: v for k, v in registry.record(attack).items() if k != "eps"}
+    return Piece("evasion", a, b, (("key", key), ("norm", norm), ("attack", record), ("ladder", list(ladder))))
+
+
+def without(plan: Plan, kind: str) -> Plan:
+    """The same plan less the pieces of one kind."""
+    return replace(plan, pieces=tuple(piece for piece in plan.pieces if piece.kind != kind))

@@ -1,0 +1,181 @@
+"""Checks made before any number is believed: a wrong set-up gives wrong numbers without a word.
+
+Each check is one function from a `Bench` to a `Finding`; the order is that of the report.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+from scipy.optimize import linear_sum_assignment
+
+from ..attacks.pgd import PGD
+from ..core import tail
+from ..core.classifier import Classifier, decide, say_bounds
+from ..core.digests import weights_digest
+from ..zoo.datasets.dataset import rescale
+
+LOOK = 512  # images that the checks look at
+PASS, WARN, FAIL = "pass", "warn", "fail"
+
+
+@dataclass(frozen=True)
+class Finding:
+    """What one check found: a status, the number behind it, and the remedy."""
+
+    id: str
+    status: str
+    message: str
+    value: float | None = None
+    remedy: str = ""
+    fatal: bool = False  # nothing measured on such a model means anything
+
+
+@dataclass(frozen=True)
+class Bench:
+    """The classifier and the images that the checks look at, with what several of them need."""
+
+    classifier: Classifier
+    x: np.ndarray  # [n, ...] float32
+    y: np.ndarray  # [n] int64
+
+    @cached_property
+    def logits(self) -> np.ndarray:
+        return self.classifier.logits(self.x)
+
+    def accuracy(self, x: np.ndarray) -> float:
+        return float((self.classifier.predict(x) == self.y).mean())
+
+    @cached_property
+    def clean(self) -> float:
+        return float((decide(self.logits) == self.y).mean())
+
+
+def examine(classifier: Classifier, x: np.ndarray, y: np.ndarray) -> list[Finding]:
+    """All checks on a spread of the images [n, ...] and labels [n]."""
+    at = np.unique(np.linspace(0, len(x) - 1, min(LOOK, len(x))).astype(int))
+    bench = Bench(classifier, classifier.checked_images(x[at]), y[at])
+    return [check(bench) for check in CHECKS]
+
+
+def check_range(bench: Bench) -> Finding:
+    """Do the images, taken as they are, score best in the declared range?"""
+    low, high = (float(np.min(b)) for b in bench.classifier.bounds)
+    rivals = {"0 1": (0.0, 1.0), "0 255": (0.0, 255.0), "-1 1": (-1.0, 1.0)}
+    scores = {name: bench.accuracy(rescale(bench.x, (low, high), rival))
+              for name, rival in rivals.items() if rival != (low, high)}  # fmt: skip
+    best = max(scores, key=lambda name: scores[name])
+    used = float((bench.x.max() - bench.x.min()) / (high - low))
+    said = say_bounds(bench.classifier.bounds)
+    if scores[best] > bench.clean + max(0.05, 3 / np.sqrt(len(bench.y))):
+        return Finding("RANGE", FAIL, f"Clean accuracy is {bench.clean:.3f} in {said}, but {scores[best]:.3f} when "
+                       f"the same images are mapped to [{best.replace(' ', ', ')}].", bench.clean,
+                       f"The model was trained on another range: --bounds {best} --rescale")  # fmt: skip
+    if used < 0.05:
+        return Finding("RANGE", WARN, f"The images use only {used:.1%} of the declared range {said}.", used,
+                       "Declare the range of the images, or map them onto it: --rescale")  # fmt: skip
+    return Finding("RANGE", PASS, f"The images fill {used:.0%} of {said}; no other range scores better.", used)
+
+
+def check_logits(bench: Bench) -> Finding:
+    """Are the model's outputs logits?"""
+    if bench.classifier.lifted:
+        return Finding("LOGITS", PASS, f"The model ends in a {bench.classifier.lifted}; it was lifted off, attacks "
+                       "and margins see the logits before it.")  # fmt: skip
+    if tail.looks_like_probabilities(bench.logits):
+        return Finding("LOGITS", WARN, "The outputs are probabilities and could not be turned back into logits: "
+                       "gradients may vanish and robustness look better than it is.", None,
+                       "Return logits: drop the last softmax, or pass a function f(x, logits=False).")  # fmt: skip
+    return Finding("LOGITS", PASS, "The model returns logits.")
+
+
+def check_labels(bench: Bench) -> Finding:
+    """Would another numbering of the classes fit far better?"""
+    k, predicted = bench.classifier.num_classes, decide(bench.logits)
+    confusion = np.zeros((k, k), int)
+    np.add.at(confusion, (bench.y[predicted >= 0], predicted[predicted >= 0]), 1)
+    rows, columns = linear_sum_assignment(-confusion)
+    best = confusion[rows, columns].sum() / len(bench.y)
+    # A best permutation always gains by chance; about a third of the classes' share is beyond chance.
+    if bench.clean < 0.5 and best > bench.clean + 0.3:
+        shifts = {s: float(((predicted + s) % k == bench.y).mean()) for s in range(1, k)}
+        shift = max(shifts, key=lambda s: shifts[s])
+        how = (f"the model's class c is called {'c + ' + str(shift) if shift <= k // 2 else 'c - ' + str(k - shift)} "
+               "in the data" if shifts[shift] > 0.9 * best else "classes are permuted: " + ", ".join(
+                   f"{b} is {a}" for a, b in zip(rows[:12], columns[:12], strict=True) if a != b))  # fmt: skip
+        return Finding("LABELS", FAIL, f"Clean accuracy is {bench.clean:.3f}, but {best:.3f} with the classes "
+                       f"renumbered ({how}).", bench.clean,
+                       "Number the labels in the model's order; folders named 10 and 2 may be sorted as text.")  # fmt: skip
+    if bench.clean < 2 / k:
+        return Finding("LABELS", WARN, f"Clean accuracy {bench.clean:.3f} is near chance (1/{k}).", bench.clean,
+                       "Check labels, channel order and the range of the images.")  # fmt: skip
+    return Finding("LABELS", PASS, f"The labels fit the model: accuracy {bench.clean:.3f}, no renumbering fits "
+                   "much better.", bench.clean)  # fmt: skip
+
+
+def check_finite(bench: Bench) -> Finding:
+    """Are weights and outputs free of NaN and infinity?"""
+    weights = getattr(bench.classifier.model, "get_weights", list)()
+    broken = sum(int(not np.isfinite(np.asarray(w, np.float64)).all()) for w in weights if np.asarray(w).dtype.kind == "f")
+    bad = ~np.isfinite(bench.logits).all(axis=1)
+    if broken or bad.any():
+        return Finding("FINITE", FAIL, f"NaN or infinity in {broken} weight tensors and in the outputs of "
+                       f"{int(bad.sum())} of {len(bad)} images; such images count as misclassified.", float(bad.mean()),
+                       "Train again with a lower rate, or clip gradients; half precision overflows early.")  # fmt: skip
+    return Finding("FINITE", PASS, "Weights and outputs are finite.", 0.0)
+
+
+def check_determinism(bench: Bench) -> Finding:
+    """Does the same image get the same logits five times?"""
+    x = bench.x[:64]
+    passes = np.stack([bench.classifier.logits(x) for _ in range(5)])
+    spread = float(np.nan_to_num(np.ptp(passes, axis=0)).max())
+    if spread > 1e-4:
+        return Finding("DETERMINISM", WARN, f"Five passes over the same images differ by up to {spread:.2g}: the model "
+                       "is randomised, so one gradient is one sample and attacks look weaker than they are.", spread,
+                       "Switch dropout and noise off at inference; a defence by noise needs expectation over it.")  # fmt: skip
+    return Finding("DETERMINISM", PASS, "Five passes over the same images agree.", spread)
+
+
+def check_batch(bench: Bench) -> Finding:
+    """Is an image's prediction its own, whatever else is in the batch?"""
+    x = bench.x[:8]
+    alone = np.concatenate([bench.classifier.logits(one[None]) for one in x])
+    together = bench.logits[:8]
+    scale = max(1.0, float(np.abs(np.nan_to_num(together)).max()))
+    gap = float(np.abs(np.nan_to_num(alone) - np.nan_to_num(together)).max()) / scale
+    if gap > 1e-2 and check_determinism(bench).status == PASS:
+        return Finding("BATCH", FAIL, f"An image's logits change by {gap:.1%} with the rest of its batch: it has no "
+                       "prediction of its own, and nothing measured would mean anything.", gap,
+                       "Use inference statistics in normalisation layers (training=False).", fatal=True)  # fmt: skip
+    return Finding("BATCH", PASS, "An image alone and in a batch gets the same logits.", gap)
+
+
+def check_state(bench: Bench) -> Finding:
+    """Are weights and statistics the same after an attack as before?"""
+    before = weights_digest(bench.classifier.model)
+    PGD(eps=float(np.min(bench.classifier.bounds[1] - bench.classifier.bounds[0])) * 0.01, steps=2)(
+        bench.classifier, bench.x[:8])  # fmt: skip
+    if weights_digest(bench.classifier.model) != before:
+        return Finding("STATE", FAIL, "The model's weights or statistics change while it is used.", None,
+                       "Freeze it: no layer may update itself at inference.", fatal=True)  # fmt: skip
+    return Finding("STATE", PASS, "Weights and statistics stay as they are while the model is attacked.")
+
+
+CHECKS: tuple[Callable[[Bench], Finding], ...] = (
+    check_range, check_logits, check_labels, check_finite, check_determinism, check_state, check_batch,
+)  # fmt: skip
+
+
+def to_table(findings: list[Finding]) -> dict[str, Any]:
+    """Findings as columns for the store."""
+    return {
+        "check": np.array([f.id for f in findings], object),
+        "status": np.array([f.status for f in findings], object),
+        "message": np.array([f.message for f in findings], object),
+        "value": np.array([np.nan if f.value is None else f.value for f in findings]),
+        "remedy": np.array([f.remedy for f in findings], object),
+        "fatal": np.array([f.fatal for f in findings]),
+    }

@@ -1,0 +1,115 @@
+"""What the numbers mean, in plain sentences."""
+
+from .charts.distances import count
+from .schema import Attack, Calibration, Clean, Norm, Result, Scope
+from .words import THIN, interval, listed, norm_name, number, percent, plural, shape
+
+
+def scope(result: Result) -> str:
+    """Who was audited, on what, against whom."""
+    s, model = result.scope, result.scope.model
+    facts = [f"{plural(model.parameters, 'parameter')}" if model.parameters else "", f"{model.classes} classes"]
+    facts.append(f"images of {shape(model.input_shape)}" if model.input_shape else "")
+    split = f" ({s.data.split} split)" if s.data.split else ""
+    asked = f"This audit asks how the classifier {model.name} ({', '.join(f for f in facts if f)}) performs on "
+    return asked + f"{plural(s.data.n, 'image')} of {s.data.name}{split}, {_attacker(result)}."
+
+
+def _attacker(result: Result) -> str:
+    evasion = result.evasion
+    if not evasion or not (evasion.norms or evasion.attacks):
+        return "without an attacker"
+    sees = any(a.gradients for a in evasion.attacks)
+    knows = "knows the model completely (white box)" if sees else "sees only the model's answers (black box)"
+    balls = [f"{n.eps_text[n.headline]} in {norm_name(n.norm)}" for n in evasion.norms]
+    reach = f" by at most {listed(balls, 'or')}" if balls else ""
+    some = f"; {plural(result.scope.attacked, 'image was', 'images were')} attacked" if result.scope.attacked else ""
+    return f"first as they are and then against an attacker who {knows} and changes single images{reach}{some}"
+
+
+def verdict(result: Result) -> str:
+    """The whole report in one breath."""
+    share = result.clean.accuracy if result.clean else None
+    norms = result.evasion.norms if result.evasion else []
+    left = [f"at most {percent(a)} for {n.eps_text[n.headline]} in {norm_name(n.norm)}" for n, a in _left(norms)]
+    if share is None and not left:
+        return "Nothing has been measured yet."
+    start = f"The model names {percent(share.value)} of unchanged images right" if share else "Of changed images"
+    end = f"; when an attacker changes them, {listed(left)}" if share else f" the model names {listed(left)} right"
+    return f"{start}{end if left else '; no attack has been measured'}."
+
+
+def _left(norms: list[Norm]) -> list[tuple[Norm, float]]:
+    worst = [(n, n.worst_case.robust_accuracy[n.headline] if n.worst_case else None) for n in norms]
+    return [(n, a) for n, a in worst if a is not None]
+
+
+def bounds(s: Scope) -> str:
+    """The box of valid images, per channel where it differs."""
+    low, high = (", ".join(map(number, b)) if isinstance(b, list) else number(b) for b in s.bounds)
+    return f"{low} to {high}"
+
+
+def clean(part: Clean) -> str:
+    """Accuracy with interval."""
+    if part.accuracy is None:
+        return "Accuracy on unchanged images was not measured."
+    a = part.accuracy
+    of = f"{number(round(a.value * a.n))} of {number(a.n)} unchanged images are named right"
+    return f"{of}: {percent(a.value)} ({interval(a.low, a.high)})."
+
+
+def calibrated(c: Calibration) -> str:
+    """Whether confidence can be taken at its word."""
+    full = [b for b in c.bins if b.n and b.confidence is not None and b.accuracy is not None]
+    total = sum(b.n for b in full) or 1
+    lean = sum(b.n * ((b.confidence or 0.0) - (b.accuracy or 0.0)) for b in full) / total
+    word = "too sure of itself" if lean > 0 else "less sure than it could be"
+    start = f"Confidence and accuracy differ by {100 * c.ece:.2g} percentage points on average (ECE)"
+    return f"{start}; on the whole the model is {word}." if abs(lean) >= 0.01 else f"{start}."
+
+
+def security(norm: Norm) -> str:
+    """The worst case at the headline radius."""
+    h, worst = norm.headline, norm.worst_case
+    value = worst.robust_accuracy[h] if worst else None
+    if worst is None or value is None:
+        return f"No attack in {norm_name(norm.norm)} has finished at {norm.eps_text[h]}."
+    left = f"at most {percent(value)} of {number(worst.n)} images are still named right"
+    return (
+        f"When every image may change by up to {norm.eps_text[h]} in {norm_name(norm.norm)}, {left} "
+        f"({interval(worst.low[h], worst.high[h])}). A stronger attack can only lower this number."
+    )
+
+
+def distances(norm: Norm) -> str:
+    """Where the typical image breaks."""
+    found = count(norm)
+    never = f"{plural(found.never, 'image was', 'images were')} never broken"
+    start = f"Of {plural(found.total, 'correctly named image')}, {never}."
+    if found.median is None:
+        return f"{start} Less than half could be broken, so there is no median distance."
+    return f"{start} Half of them break within a distance of {number(found.median)}, in units of the data."
+
+
+def attacks(rows: list[Attack]) -> str:
+    """How many attacks ran, and whether some did not."""
+    done = sum(a.status == "done" for a in rows)
+    if done == len(rows):
+        return f"All {plural(done, 'attack')} finished." if done > 1 else "The attack finished."
+    states = [(sum(a.status == s for a in rows), s) for s in ("failed", "missing")]
+    return f"{done} of {len(rows)} attacks finished; {listed([f'{n} {s}' for n, s in states if n])}."
+
+
+def checks(statuses: list[str]) -> str:
+    """How the pre-flight went."""
+    counts = [(statuses.count(s), word) for s, word in (("fail", "failed"), ("warn", "warned"), ("pass", "passed"))]
+    return f"{plural(len(statuses), 'check')}: {listed([f'{n} {word}' for n, word in counts if n])}."
+
+
+def seconds(value: float) -> str:
+    """2 h 3 min, 4 min 5 s or 12.3 s."""
+    if value < 60:
+        return f"{value:.1f}{THIN}s"
+    minutes, rest = divmod(round(value), 60)
+    return f"{minutes // 60}{THIN}h {minutes % 60}{THIN}min" if minutes >= 60 else f"{minutes}{THIN}min {rest}{THIN}s"

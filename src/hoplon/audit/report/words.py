@@ -1,0 +1,67 @@
+"""Numbers and names as people read them."""
+
+from math import sqrt
+
+THIN = "\u202f"  # narrow space that does not break: keeps a number and its unit on one line
+NONE = "\u2013"
+_NORMS = {"linf": "L\u221e", "l0": "L0", "l1": "L1", "l2": "L2"}
+
+
+def percent(share: float | None) -> str:
+    """98.9 %, and never 100 % or 0 % for a share that only rounds to it."""
+    if share is None:
+        return NONE
+    if 0 < share < 0.0005 or 0.9995 <= share < 1:
+        return f"{'<' if share < 0.5 else '>'}{THIN}{0.1 if share < 0.5 else 99.9}{THIN}%"
+    return f"{100 * share:.1f}".removesuffix(".0") + f"{THIN}%"
+
+
+def number(value: float | None) -> str:
+    """Three significant digits, or all digits of a whole number, thousands apart."""
+    if value is None:
+        return NONE
+    if float(value).is_integer() and abs(value) < 1e15:
+        return f"{int(value):,}".replace(",", THIN)
+    return f"{value:.3g}"
+
+
+def interval(low: float | None, high: float | None) -> str:
+    """95 % interval: 98.3 to 99.3 %."""
+    if low is None or high is None:
+        return f"no 95{THIN}% interval"
+    return f"95{THIN}% interval {percent(low).removesuffix(THIN + '%')} to {percent(high)}"
+
+
+def shape(sizes: list[int | None] | list[int]) -> str:
+    """32 by 32 by 3, with the sign of multiplication; any for a free axis."""
+    return " \u00d7 ".join("any" if s is None else str(s) for s in sizes)
+
+
+def norm_name(norm: str) -> str:
+    """L∞ for linf."""
+    return _NORMS.get(norm, norm)
+
+
+def plural(n: int, one: str, many: str = "") -> str:
+    """1 check, 2 checks."""
+    return f"{number(n)} {one if n == 1 else many or one + 's'}"
+
+
+def listed(parts: list[str], last: str = "and") -> str:
+    """A, B and C."""
+    return f" {last} ".join([", ".join(parts[:-1]), parts[-1]] if len(parts) > 1 else parts)
+
+
+def short(text: str, most: int = 20) -> str:
+    """At most so many letters, the cut marked."""
+    return text if len(text) <= most else text[: most - 1] + "\u2026"
+
+
+def wilson(k: int, n: int) -> tuple[float, float]:
+    """95 % interval of a share (Wilson 1927); (0, 1) when nothing was counted."""
+    if n == 0:
+        return 0.0, 1.0
+    z, p = 1.959964, k / n
+    middle, half = p + z * z / (2 * n), z * sqrt(p * (1 - p) / n + (z / (2 * n)) ** 2)
+    scale = 1 + z * z / n
+    return min(p, max(0.0, (middle - half) / scale)), max(p, min(1.0, (middle + half) / scale))  # p: rounding

@@ -1,0 +1,59 @@
+"""`hoplon attack NAME`: one attack on one model, its adversarial images saved."""
+
+import io
+from pathlib import Path
+from typing import Any
+
+import click
+import numpy as np
+
+from ..audit.pictures import contact_sheet, to_png
+from ..audit.running import load_classifier, load_data
+from ..audit.store import write_atomic, write_json
+from ..core.registry import options as fields
+
+
+def attack_and_save(
+    attack: Any, model: str, data: str, *, bounds: Any, rescale: bool, split: str, limit: int | None, seed: int,
+    batch_size: int, out: Path, quiet: bool,
+) -> None:  # fmt: skip
+    """Attack the images and leave `adversarial.npz`, `adversarial.png` and `result.json` in `out`."""
+    images = load_data(data, split, None if rescale else bounds)
+    images = images if limit is None else images.take(limit)
+    bounds = bounds or images.bounds
+    images = images.scaled(bounds) if rescale else images
+    classifier, _ = load_classifier(model, bounds)
+    result = attack(classifier, images.x, images.y, seed=seed, batch_size=batch_size)
+    _save(result, images, classifier.bounds, out)
+    if not quiet:
+        for line in _lines(result, attack, classifier):
+            click.echo(line)
+        click.echo(f"Saved: {out / 'adversarial.npz'}, {out / 'adversarial.png'}, {out / 'result.json'}")
+
+
+def _save(result: Any, images: Any, bounds: Any, out: Path) -> None:
+    at = np.flatnonzero(result.success & (result.distance > 0))
+    file = io.BytesIO()
+    np.savez_compressed(file, id=at, x_adv=result.x_adv[at], label=images.y[at], prediction=result.predictions[at],
+                        distance=result.distance[at])  # fmt: skip
+    write_atomic(out / "adversarial.npz", file.getvalue())
+    write_json(out / "result.json", result.summary())
+    shown = result.x_adv[at[:100]] if len(at) else images.x[:10].astype(np.float32)
+    write_atomic(out / "adversarial.png", to_png(contact_sheet(shown), *bounds))
+
+
+def _lines(result: Any, attack: Any, classifier: Any) -> list[str]:
+    clean_wrong = result.success & (result.distance == 0)
+    n, right = len(result.success), int((~clean_wrong).sum())
+    broken = int(result.success.sum() - clean_wrong.sum())
+    lines = [f"The model's {classifier.lifted} was lifted off: attacks see logits."] if classifier.lifted else []
+    said = ", ".join(f"{k}={v}" for k, v in fields(attack).items() if v is not None)
+    lines += [f"{attack.name} ({said})", f"{n} images, {right} classified correctly, {broken} of those fooled",
+              f"Clean accuracy {right / n:.4f}, accuracy under attack {(right - broken) / n:.4f}"]  # fmt: skip
+    spent = f"{result.queries.sum():,} queries, {result.gradients.sum():,} gradients"
+    if broken:
+        far = result.distance[result.success & ~clean_wrong]
+        lines.append(f"Median {attack.norm} distance of those fooled {np.median(far):.4g}; {spent}")
+    else:
+        lines.append(spent)
+    return lines

@@ -1,0 +1,102 @@
+"""The commands: each imports what it needs when it runs."""
+
+from pathlib import Path
+from typing import Any
+
+import click
+
+from .. import __version__
+from .flags import Attacks, ladder, model_and_data
+
+BACKENDS = ("tensorflow", "jax", "torch")
+
+
+@click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110})
+@click.version_option(__version__, prog_name="hoplon")
+@click.option("--backend", type=click.Choice(BACKENDS), help="Framework to run on; also after a command.")
+@click.option("--debug", is_flag=True, help="Show the traceback of an error; also after a command.")
+def hoplon(backend: str | None, debug: bool) -> None:
+    """Can this image classifier be trusted? Break it, and read the report.
+
+    \b
+    hoplon demo                                       trains two small models and audits them
+    hoplon audit model.keras --data DIR|file.npz      the whole audit, one report
+    hoplon attack pgd model.keras --data digits       one attack, its adversarial images saved
+    """
+
+
+@hoplon.command()
+@model_and_data
+@click.option("--preset", type=click.Choice(["quick", "standard", "deep"]), default="quick", show_default=True,
+              help="How thorough: quick attacks 256 images, standard 1,000, deep all of them.")  # fmt: skip
+@click.option("--eps", multiple=True, callback=ladder, metavar="NORM=R1,R2,..",
+              help="Radii of a norm as shares of the input range, e.g. linf=2/255,8/255. Repeatable.")  # fmt: skip
+@click.option("--out", type=click.Path(path_type=Path), default=None, help="Folder of the run.  [default: runs/MODEL]")
+@click.option("--quiet", is_flag=True, help="Print nothing but errors.")
+def audit(model: str, data: str, bounds: tuple[float, float] | None, out: Path | None, quiet: bool, **options: Any) -> None:
+    """Audit a MODEL (.keras or .h5) on test images: checks, attacks, one report.
+
+    The same command resumes an interrupted run.
+    """
+    from .progress import watching
+    from .running import audited
+
+    out = out or Path("runs") / Path(model).stem
+    with watching(quiet) as watch:
+        report = audited(model, data, bounds=bounds, out=out, watch=watch, **options)
+    from .summary import closing_words
+
+    closing_words(report, quiet)
+    if not report.complete:
+        raise click.exceptions.Exit(3)
+
+
+@hoplon.group(cls=Attacks)
+def attack() -> None:
+    """Run one attack and save what it finds. `hoplon attack NAME --help` shows its options."""
+
+
+@hoplon.command()
+@click.argument("run", type=click.Path(path_type=Path))
+def report(run: Path) -> None:
+    """Render the report of a RUN folder again, from its files."""
+    from ..audit.report import render
+
+    click.echo(render(run))
+
+
+@hoplon.command(name="list")
+@click.argument("what", type=click.Choice(["attacks", "checks", "datasets", "presets"]))
+def list_(what: str) -> None:
+    """List what there is, one line each."""
+    from .running import require_backend
+
+    require_backend()
+    from .listing import rows
+
+    table = rows(what)
+    width = max(len(name) for name, _ in table)
+    for name, text in table:
+        click.echo(f"{name:{width}}  {text}")
+
+
+@hoplon.command()
+def doctor() -> None:
+    """Say what this installation can do, and try it."""
+    from .doctor import examine
+
+    for line in examine():
+        click.echo(line)
+
+
+@hoplon.command()
+@click.option("--out", type=click.Path(path_type=Path), default=Path("runs/demo"), show_default=True, help="Folder.")
+@click.option("--quiet", is_flag=True, help="Print nothing but errors.")
+def demo(out: Path, quiet: bool) -> None:
+    """Train two small models on embedded images, audit both, and say where the reports lie."""
+    from .running import require_backend
+
+    require_backend()
+    from .demo import show
+
+    show(out, quiet)

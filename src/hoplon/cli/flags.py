@@ -1,0 +1,117 @@
+"""Options shared by commands, and those of an attack, made from its fields."""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import click
+
+
+class Radius(click.ParamType):
+    """A number or a fraction: 0.03 or 8/255."""
+
+    name = "number"
+
+    def convert(self, value: Any, param: Any, ctx: Any) -> float:
+        """The value as a float; a usage error where it is none."""
+        from fractions import Fraction
+
+        try:
+            return float(Fraction(str(value).strip()))
+        except (ValueError, ZeroDivisionError):
+            self.fail(f"{value!r} is not a number or a fraction such as 8/255.", param, ctx)
+
+
+def _also_anywhere(command: Callable[..., Any]) -> Callable[..., Any]:
+    """`--backend` and `--debug` after the command too; both were read before anything was imported."""
+    command = click.option("--debug", is_flag=True, expose_value=False, help="Show the traceback of an error.")(command)
+    choices = click.Choice(["tensorflow", "jax", "torch"])
+    return click.option("--backend", type=choices, expose_value=False, help="Framework to run on.")(command)
+
+
+def model_and_data(command: Callable[..., Any]) -> Callable[..., Any]:
+    """Options that say what to test on what."""
+    for decorate in reversed((
+        click.argument("model", type=click.Path(dir_okay=True)),
+        click.option("--data", required=True, help="A name (digits, mnist, fashion-mnist, cifar10, gtsrb), an npz file, "
+                     "or a folder of images, idx files or official batches."),
+        click.option("--bounds", type=Radius(), nargs=2, default=None, metavar="LOW HIGH",
+                     help="Range of the model's inputs.  [default: the range the data is stored in]"),
+        click.option("--rescale", is_flag=True, help="Map the stored pixels from their own range onto --bounds."),
+        click.option("--split", default="test", show_default=True, help="Part of the data."),
+        click.option("--limit", type=click.IntRange(min=1), default=None, help="Attack at most so many images."),
+        click.option("--seed", type=click.IntRange(min=0), default=0, show_default=True, help="Names the random draws."),
+        click.option("--batch-size", type=click.IntRange(min=1), default=256, show_default=True, help="Images at once."),
+    )):  # fmt: skip
+        command = decorate(command)
+    return _also_anywhere(command)
+
+
+def ladder(ctx: click.Context, param: click.Parameter, values: tuple[str, ...]) -> dict[str, tuple[str, ...]]:
+    """`linf=2/255,8/255` as {"linf": ("2/255", "8/255")}."""
+    ladders = {}
+    for value in values:
+        norm, _, radii = value.partition("=")
+        if norm not in ("linf", "l2", "l1") or not radii:
+            raise click.BadParameter(f"{value!r} must look like linf=2/255,8/255 with a norm linf, l2 or l1.")
+        for text in radii.split(","):
+            if Radius().convert(text, param, ctx) < 0:
+                raise click.BadParameter(f"A radius must be at least 0. Received: {text}.")
+        ladders[norm] = tuple(text.strip() for text in radii.split(","))
+    return ladders
+
+
+class Attacks(click.Group):
+    """One command per registered attack, with a flag per field; found when asked for."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        """Names of all attacks."""
+        return list(self._methods())
+
+    def get_command(self, ctx: click.Context, name: str) -> click.Command | None:
+        """The command of one attack."""
+        method = self._methods().get(name.replace("-", "_"))
+        return None if method is None else _command(name, method)
+
+    def _methods(self) -> dict[str, Any]:
+        from .running import require_backend
+
+        require_backend()
+        from ..core import registry
+
+        return registry.methods("attack")
+
+
+def _command(name: str, method: Any) -> click.Command:
+    from ..core import registry
+
+    described = registry.describe(method)
+    own = {row["name"] for row in described}
+
+    def run(model: str, data: str, **options: Any) -> None:
+        from .attacking import attack_and_save
+
+        attack_and_save(method(**{k: options.pop(k) for k in own}), model, data, **options)
+
+    summary, _, _ = (method.__doc__ or "").partition("\n\n")
+    command: Any = model_and_data(run)
+    command = click.option("--out", type=click.Path(path_type=Path), default=Path("runs") / f"attack-{name}",
+                           show_default=True, help="Folder for adversarial images.")(command)  # fmt: skip
+    command = click.option("--quiet", is_flag=True, help="Print nothing but errors.")(command)
+    for row in reversed(described):
+        command = _option(row)(command)
+    return click.command(name, help=summary, short_help=summary.split(" (")[0])(command)
+
+
+def _option(row: dict[str, Any]) -> Callable[..., Any]:
+    """A flag from a field: its name, type, default and help text."""
+    flag, schema, default = f"--{row['name'].replace('_', '-')}", row["schema"], row["default"]
+    kinds = {part.get("type") for part in schema.get("anyOf", [schema])}
+    if "enum" in schema:
+        kind: Any = click.Choice(schema["enum"])
+    elif "boolean" in kinds:
+        return click.option(f"{flag}/--no-{flag[2:]}", default=default, show_default=True, help=row["help"])
+    else:
+        kind = int if "integer" in kinds else Radius() if "number" in kinds else str
+    shown = f"{default:.4g}" if isinstance(default, float) else default is not None
+    return click.option(flag, type=kind, default=default, show_default=shown, help=row["help"])

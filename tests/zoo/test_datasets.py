@@ -465,7 +465,7 @@ def test_nothing_readable_is_one_clear_line(tmp_path):
     with pytest.raises(DataError, match="no picture"):
         load(tmp_path)
     (tmp_path / "d.csv").write_text("1")
-    with pytest.raises(DataError, match="npz archive"):
+    with pytest.raises(DataError, match="A data file must be an npz archive"):
         load(tmp_path / "d.csv")
     with pytest.raises(DataError, match="existing path, or one of digits, mnist"):
         load(tmp_path / "nowhere")

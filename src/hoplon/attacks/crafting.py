@@ -103,7 +103,10 @@ class Crafting(keras.layers.Layer):
         return x_shape
 
     def get_config(self) -> dict[str, Any]:
-        """All that `from_config` needs; a model that is no Keras model cannot be written down."""
+        """All that `from_config` needs; a model that is no Keras model cannot be written down.
+
+        The model stands here as it is: Keras writes it down, and notices where it is used elsewhere too.
+        """
         if not self.classifier.is_keras:
             raise ModelError.expected(
                 "Only a crafting model of a Keras model can be saved.",
@@ -112,7 +115,7 @@ class Crafting(keras.layers.Layer):
             )  # fmt: skip
         recipe = self.recipe
         return super().get_config() | {
-            "model": keras.saving.serialize_keras_object(self.attacked),
+            "model": self.attacked,
             "eps": recipe.eps, "epochs": recipe.epochs, "sign": recipe.sign, "targeted": recipe.targeted,
             "target": self.target, "clip_min": recipe.low.tolist(), "clip_max": recipe.high.tolist(),
             "outputs": self.classifier._outputs,
@@ -120,8 +123,10 @@ class Crafting(keras.layers.Layer):
 
     @classmethod
     def from_config(cls, config: dict[str, Any]) -> "Crafting":
-        """The layer that `get_config` wrote down."""
-        return cls(**config | {"model": keras.saving.deserialize_keras_object(config["model"])})
+        """The layer that `get_config` described, its model written down by now or not."""
+        model = config["model"]
+        model = keras.saving.deserialize_keras_object(model) if isinstance(model, dict) else model
+        return cls(**config | {"model": model})
 
 
 def _named_layers(function: Callable[..., Any]) -> Iterator[Any]:

@@ -8,6 +8,7 @@ from importlib.metadata import PackageNotFoundError, version
 from .. import __version__
 from ..core import backend
 from ..core.errors import BackendError
+from .running import require_backend
 
 PACKAGES = ("keras", "numpy", "scipy", "scikit-learn", "pyarrow", "pydantic", "matplotlib", "pillow")
 
@@ -26,7 +27,7 @@ def examine() -> Iterator[str]:
     found = backend.installed()
     yield f"frameworks installed: {', '.join(found) or 'none'}"
     try:
-        backend.require()
+        require_backend()
     except BackendError as error:
         yield f"FAIL  {error}"
         raise

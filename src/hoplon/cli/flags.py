@@ -1,6 +1,7 @@
 """Options shared by commands, and those of an attack, made from its fields."""
 
 from collections.abc import Callable
+from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
@@ -14,8 +15,6 @@ class Radius(click.ParamType):
 
     def convert(self, value: Any, param: Any, ctx: Any) -> float:
         """The value as a float; a usage error where it is none."""
-        from fractions import Fraction
-
         try:
             return float(Fraction(str(value).strip()))
         except (ValueError, ZeroDivisionError):
@@ -113,5 +112,11 @@ def _option(row: dict[str, Any]) -> Callable[..., Any]:
         return click.option(f"{flag}/--no-{flag[2:]}", default=default, show_default=True, help=row["help"])
     else:
         kind = int if "integer" in kinds else Radius() if "number" in kinds else str
-    shown = f"{default:.4g}" if isinstance(default, float) else default is not None
-    return click.option(flag, type=kind, default=default, show_default=shown, help=row["help"])
+    shown = _plainly(default) if isinstance(default, float) else default
+    return click.option(flag, type=kind, default=shown, show_default=True, help=row["help"])
+
+
+def _plainly(value: float) -> str:
+    """A default as its author wrote it: 8/255 and not 0.03137254901960784."""
+    fraction = Fraction(value).limit_denominator(255)
+    return str(fraction) if float(fraction) == value and fraction.denominator > 20 else f"{value:g}"

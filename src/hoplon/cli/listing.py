@@ -2,7 +2,6 @@
 
 from ..audit import plan, preflight
 from ..core import registry
-from ..zoo.datasets import loading
 
 
 def rows(what: str) -> list[tuple[str, str]]:
@@ -19,7 +18,13 @@ def _checks() -> list[tuple[str, str]]:
 
 
 def _datasets() -> list[tuple[str, str]]:
-    return [(name, where) for name, where in loading.NAMES.items()]
+    searched = "from $HOPLON_DATA/{0}, else keras.datasets"
+    return [
+        ("digits", "scikit-learn's handwritten digits, 8x8, inside the package"),
+        *((name, searched.format(name)) for name in ("mnist", "fashion-mnist", "cifar10")),
+        ("gtsrb", "German traffic signs, from $HOPLON_DATA/gtsrb"),
+        ("PATH", "an npz file, a folder of one subfolder per class, idx files, official CIFAR-10 or GTSRB folders"),
+    ]
 
 
 def _presets() -> list[tuple[str, str]]:

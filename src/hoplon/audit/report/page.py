@@ -107,24 +107,27 @@ def _transitions(evasion: Evasion, names: list[str]) -> Confusion | None:
     found = evasion.transitions
     if found is None:
         return None
-    return _confusion(found.matrix, names, _TRANSITIONS.format(norm=norm_name(found.norm), eps=found.eps_text))
+    survivors = any(row[i] for i, row in enumerate(found.matrix))
+    shown = "Blue: still named right." if survivors else "Only images that were fooled are counted."
+    under = f"Who is taken for whom under the worst case in {norm_name(found.norm)} at {found.eps_text}."
+    return _confusion(found.matrix, names, f"{under} {shown}")
 
 
 def _exhibits(examples: list[Example], album: Album) -> list[Exhibit]:
     return [
-        Exhibit(e, album.picture(e.clean_png), album.picture(e.diff_png), album.picture(e.adv_png)) for e in examples
+        Exhibit(e, album.picture(e.clean_png), album.picture(e.diff_png), album.picture(e.adv_png))
+        for e in examples
     ]
 
 
 _CLASSES = "Accuracy of every class, worst first. The bar through a point is its 95% interval."
 _CONFUSION = (
-    "Each row is a true class. Blue on the diagonal is right, orange is wrong; the shade is the share of the row, on a "
-    "square-root scale that keeps single errors visible."
+    "Each row is a true class. Blue on the diagonal is right, orange is wrong; the shade is the share of the "
+    "row, on a square-root scale that keeps single errors visible."
 )
-_CALIBRATION = "Points on the dotted line mean what they say: of images named with 80% confidence, 80% are right."
+_CALIBRATION = "Points on the dotted line mean what they say: with 80% confidence, 80% are right."
 _SECURITY = (
-    "Accuracy left when every image may change by up to \u03b5. The bold line takes for each image the attack that "
-    "serves it worst; the band is its 95% interval."
+    "Accuracy left when every image may change by up to \u03b5. The bold line takes for each image the "
+    "attack that serves it worst; the band is its 95% interval."
 )
 _DISTANCES = "Each image is counted once, at the smallest change that was found to fool the model."
-_TRANSITIONS = "Who is taken for whom under the worst case in {norm} at {eps}. Blue: still named right."

@@ -45,6 +45,6 @@ class Album:
         file = (root / path).resolve()
         if not file.is_relative_to(root):
             raise StoreError.expected(
-                "A picture must lie inside the run's folder.", path, "result.json was changed by hand; run again."
+                "A picture must lie inside the run's folder.", path, "Run the audit again."
             )
         return file

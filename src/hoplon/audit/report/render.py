@@ -1,8 +1,8 @@
 """From a run's folder to `report.html`. No clock and no chance: equal input gives equal bytes."""
 
 import json
-import os
 from base64 import b64encode
+from collections.abc import Callable
 from functools import cache
 from hashlib import sha256
 from importlib.resources import files
@@ -13,23 +13,20 @@ from jinja2 import Environment, FunctionLoader, StrictUndefined
 from pydantic import ValidationError
 
 from ...core.errors import StoreError
+from ..store import write_atomic
 from . import sentences, words
 from .page import build
 from .schema import Result
 
+_POLICY = "default-src 'none'; img-src data:; base-uri 'none'; form-action 'none'"
 DATA_LIMIT = 2_000_000  # characters of JSON that travel inside the report
 
 
 def render(folder: Path) -> Path:
     """Write `folder/report.html` from `folder/result.json` and the pictures it names."""
     folder = Path(folder)
-    html, target = to_html(read(folder / "result.json"), folder), folder / "report.html"
-    unfinished = target.with_name(f".report.html.{os.getpid()}.tmp")
-    try:
-        unfinished.write_text(html, encoding="utf-8", newline="\n")
-        unfinished.replace(target)
-    finally:
-        unfinished.unlink(missing_ok=True)
+    target = folder / "report.html"
+    write_atomic(target, to_html(read(folder / "result.json"), folder).encode())
     return target
 
 
@@ -38,11 +35,15 @@ def read(path: Path) -> dict[str, Any]:
     try:
         result = json.loads(path.read_text(encoding="utf-8"), parse_constant=_refuse)
     except FileNotFoundError:
-        raise StoreError.expected("A run's folder must hold result.json.", path, "Run the audit first.") from None
+        raise StoreError.expected(
+            "A run's folder must hold result.json.", path, "Run the audit first."
+        ) from None
     except ValueError as error:
         raise StoreError.expected(f"{path} must be JSON.", error, "Run the audit again.") from None
     if not isinstance(result, dict):
-        raise StoreError.expected(f"{path} must hold an object.", type(result).__name__, "Run the audit again.")
+        raise StoreError.expected(
+            f"{path} must hold an object.", type(result).__name__, "Run the audit again."
+        )
     return result
 
 
@@ -68,7 +69,7 @@ def _checked(result: dict[str, Any]) -> Result:
 def _head(result: dict[str, Any]) -> dict[str, Any]:
     style = _text("style.css")
     digest = b64encode(sha256(style.encode()).digest()).decode("ascii")
-    policy = f"default-src 'none'; style-src 'sha256-{digest}'; img-src data:; base-uri 'none'; form-action 'none'"
+    policy = f"{_POLICY}; style-src 'sha256-{digest}'"
     fits = len(json.dumps(result)) <= DATA_LIMIT
     return {"style": style, "policy": policy, "data": result if fits else None}
 
@@ -81,6 +82,15 @@ def _text(name: str) -> str:
     return (files(__package__) / "templates" / name).read_text(encoding="utf-8")
 
 
+_FILTERS: list[Callable[..., str]] = [
+    words.percent,
+    words.number,
+    words.norm_name,
+    words.shape,
+    words.options,
+]
+
+
 @cache
 def _environment() -> Environment:
     environment = Environment(
@@ -90,6 +100,6 @@ def _environment() -> Environment:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    environment.filters |= {f.__name__: f for f in (words.percent, words.number, words.norm_name, words.shape)}
+    environment.filters |= {f.__name__: f for f in _FILTERS}
     environment.globals["say"] = sentences
     return environment

@@ -1,12 +1,13 @@
 """What `result.json` holds. `schema.json` beside this file is the same, published as JSON schema 2020-12.
 
-Leaves are closed: a key with a spelling mistake is refused, not ignored. The outer parts are open, so a run of a
-later minor version still renders. What an interrupted run has not measured is null, empty or absent.
+Leaves are closed: a key with a spelling mistake is refused, not ignored. The outer parts are open, so a run
+of a later minor version still renders. What an interrupted run has not measured is null, empty or absent.
 """
 
+from collections.abc import Sequence
 from typing import Any, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
 SCHEMA = "hoplon.audit/1"
 
@@ -141,8 +142,8 @@ class WorstCase(Closed):
 class Norm(Closed):
     """Everything measured in one norm; `eps` in units of the data, `headline` an index into it.
 
-    `distances`: for each attacked and correctly classified image the smallest change that fooled the model, null if
-    none did.
+    `distances`: for each attacked and correctly classified image the smallest change that fooled the model,
+    null if none did.
     """
 
     norm: str
@@ -154,9 +155,14 @@ class Norm(Closed):
     worst_case: WorstCase | None = None
     distances: list[float | None] = []
 
+    @field_validator("worst_case")
+    @classmethod
+    def _of_some_images(cls, worst: WorstCase | None) -> WorstCase | None:
+        return worst if worst and worst.n else None
+
     @model_validator(mode="after")
     def _same_length(self) -> Self:
-        rows = [self.eps_text, *(c.robust_accuracy for c in self.curves)]
+        rows: list[Sequence[Any]] = [self.eps_text, *(c.robust_accuracy for c in self.curves)]
         if self.worst_case:
             rows += [self.worst_case.robust_accuracy, self.worst_case.low, self.worst_case.high]
         if {len(row) for row in rows} != {len(self.eps)}:

@@ -1,6 +1,6 @@
 """What the numbers mean, in plain sentences."""
 
-from .charts.distances import count
+from .charts.distances import ROUNDING, count
 from .schema import Attack, Calibration, Clean, Norm, Result, Scope
 from .words import THIN, interval, listed, norm_name, number, percent, plural, shape
 
@@ -8,10 +8,15 @@ from .words import THIN, interval, listed, norm_name, number, percent, plural, s
 def scope(result: Result) -> str:
     """Who was audited, on what, against whom."""
     s, model = result.scope, result.scope.model
-    facts = [f"{plural(model.parameters, 'parameter')}" if model.parameters else "", f"{model.classes} classes"]
+    facts = [
+        f"{plural(model.parameters, 'parameter')}" if model.parameters else "",
+        f"{model.classes} classes",
+    ]
     facts.append(f"images of {shape(model.input_shape)}" if model.input_shape else "")
     split = f" ({s.data.split} split)" if s.data.split else ""
-    asked = f"This audit asks how the classifier {model.name} ({', '.join(f for f in facts if f)}) performs on "
+    asked = (
+        f"This audit asks how the classifier {model.name} ({', '.join(f for f in facts if f)}) performs on "
+    )
     return asked + f"{plural(s.data.n, 'image')} of {s.data.name}{split}, {_attacker(result)}."
 
 
@@ -21,22 +26,28 @@ def _attacker(result: Result) -> str:
         return "without an attacker"
     sees = any(a.gradients for a in evasion.attacks)
     knows = "knows the model completely (white box)" if sees else "sees only the model's answers (black box)"
-    balls = [f"{n.eps_text[n.headline]} in {norm_name(n.norm)}" for n in evasion.norms]
+    balls = [_radius(n) for n in evasion.norms]
     reach = f" by at most {listed(balls, 'or')}" if balls else ""
-    some = f"; {plural(result.scope.attacked, 'image was', 'images were')} attacked" if result.scope.attacked else ""
-    return f"first as they are and then against an attacker who {knows} and changes single images{reach}{some}"
+    n = result.scope.attacked
+    some = f"; {plural(n, 'image was', 'images were')} attacked" if n else ""
+    return f"as they are, and against an attacker who {knows} and changes single images{reach}{some}"
 
 
 def verdict(result: Result) -> str:
     """The whole report in one breath."""
     share = result.clean.accuracy if result.clean else None
     norms = result.evasion.norms if result.evasion else []
-    left = [f"at most {percent(a)} for {n.eps_text[n.headline]} in {norm_name(n.norm)}" for n, a in _left(norms)]
+    left = [f"at most {percent(a)} for {_radius(n)}" for n, a in _left(norms)]
     if share is None and not left:
         return "Nothing has been measured yet."
-    start = f"The model names {percent(share.value)} of unchanged images right" if share else "Of changed images"
-    end = f"; when an attacker changes them, {listed(left)}" if share else f" the model names {listed(left)} right"
-    return f"{start}{end if left else '; no attack has been measured'}."
+    if share is None:
+        return f"Of images changed by an attacker the model names {listed(left)} right."
+    end = f"when an attacker changes them, {listed(left)}" if left else "no attack has been measured"
+    return f"The model names {percent(share.value)} of unchanged images right; {end}."
+
+
+def _radius(norm: Norm) -> str:
+    return f"{norm.eps_text[norm.headline]} in {norm_name(norm.norm)}"
 
 
 def _left(norms: list[Norm]) -> list[tuple[Norm, float]]:
@@ -85,11 +96,17 @@ def security(norm: Norm) -> str:
 def distances(norm: Norm) -> str:
     """Where the typical image breaks."""
     found = count(norm)
-    never = f"{plural(found.never, 'image was', 'images were')} never broken"
+    never = f"{plural(found.never, 'was', 'were')} never broken" if found.never else "every one was broken"
     start = f"Of {plural(found.total, 'correctly named image')}, {never}."
     if found.median is None:
         return f"{start} Less than half could be broken, so there is no median distance."
-    return f"{start} Half of them break within a distance of {number(found.median)}, in units of the data."
+    within = f"{number(found.median)} in units of the data{_reached(norm, found.median)}"
+    return f"{start} Half break within {within}."
+
+
+def _reached(norm: Norm, distance: float) -> str:
+    texts = [text for eps, text in zip(norm.eps, norm.eps_text) if distance <= eps * ROUNDING]
+    return f", so within {texts[0]}" if texts else ""
 
 
 def attacks(rows: list[Attack]) -> str:
@@ -103,7 +120,8 @@ def attacks(rows: list[Attack]) -> str:
 
 def checks(statuses: list[str]) -> str:
     """How the pre-flight went."""
-    counts = [(statuses.count(s), word) for s, word in (("fail", "failed"), ("warn", "warned"), ("pass", "passed"))]
+    words = (("fail", "failed"), ("warn", "warned"), ("pass", "passed"))
+    counts = [(statuses.count(status), word) for status, word in words]
     return f"{plural(len(statuses), 'check')}: {listed([f'{n} {word}' for n, word in counts if n])}."
 
 
@@ -112,4 +130,6 @@ def seconds(value: float) -> str:
     if value < 60:
         return f"{value:.1f}{THIN}s"
     minutes, rest = divmod(round(value), 60)
-    return f"{minutes // 60}{THIN}h {minutes % 60}{THIN}min" if minutes >= 60 else f"{minutes}{THIN}min {rest}{THIN}s"
+    if minutes < 60:
+        return f"{minutes}{THIN}min {rest}{THIN}s"
+    return f"{minutes // 60}{THIN}h {minutes % 60}{THIN}min"

@@ -1,6 +1,7 @@
 """Numbers and names as people read them."""
 
 from math import sqrt
+from typing import Any
 
 THIN = "\u202f"  # narrow space that does not break: keeps a number and its unit on one line
 NONE = "\u2013"
@@ -22,7 +23,7 @@ def number(value: float | None) -> str:
         return NONE
     if float(value).is_integer() and abs(value) < 1e15:
         return f"{int(value):,}".replace(",", THIN)
-    return f"{value:.3g}"
+    return number(round(value)) if 1000 <= abs(value) < 1e15 else f"{value:.3g}"
 
 
 def interval(low: float | None, high: float | None) -> str:
@@ -55,6 +56,23 @@ def listed(parts: list[str], last: str = "and") -> str:
 def short(text: str, most: int = 20) -> str:
     """At most so many letters, the cut marked."""
     return text if len(text) <= most else text[: most - 1] + "\u2026"
+
+
+def option(value: Any) -> str:
+    """A hyper-parameter's value: a spec by its name with its own options in brackets."""
+    if isinstance(value, dict):
+        inner = options({k: v for k, v in value.items() if k != "name"})
+        return f"{value['name']}{f' ({inner})' if inner else ''}" if "name" in value else f"({inner})"
+    if isinstance(value, list):
+        return " + ".join(map(option, value))
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    return number(value) if isinstance(value, float) else str(value)
+
+
+def options(values: dict[str, Any]) -> str:
+    """All hyper-parameters on one line; those left to the attack itself are not named."""
+    return ", ".join(f"{key} {option(v)}" for key, v in sorted(values.items()) if v is not None)
 
 
 def wilson(k: int, n: int) -> tuple[float, float]:

@@ -71,7 +71,10 @@ def call(model: Any, weights: Any, x: Any) -> Any:
     """Output of the model in inference mode for the given weights."""
     if not isinstance(model, keras.layers.Layer):
         return model(x)
-    return model.stateless_call(*weights, x, training=False)[0]
+    trainable, others = weights
+    variables = [*model.trainable_variables, *model.non_trainable_variables]
+    with keras.StatelessScope(state_mapping=list(zip(variables, [*trainable, *others], strict=True))):
+        return model(x, training=False)
 
 
 def to_numpy(tensor: Any) -> np.ndarray:

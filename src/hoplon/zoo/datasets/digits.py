@@ -3,7 +3,7 @@
 from ...core.errors import DataError
 from .dataset import Dataset
 
-TEST_SIZE = 360  # the last fifth; the writers of scikit-learn's copy come in blocks, so it is by other hands
+TEST_SIZE = 360  # the last fifth; writers come in blocks, so it is mostly by hands the rest does not show
 _STEPS = 16  # each pixel counts the ink of a 4x4 block
 
 

@@ -14,7 +14,12 @@ def draw(calibration: Calibration) -> Chart:
     """The diagram of one model."""
     full = [b for b in calibration.bins if b.n and b.accuracy is not None and b.confidence is not None]
     most = max((b.n for b in full), default=1)
-    marks = [*_frame(), *(m for b in full for m in _strip(b, most)), *_join(full), *(m for b in full for m in _point(b))]
+    marks = [
+        *_frame(),
+        *(m for b in full for m in _strip(b, most)),
+        *_join(full),
+        *(m for b in full for m in _point(b)),
+    ]
     says = f"Accuracy against confidence; expected calibration error {percent(calibration.ece)}."
     return Chart("calibration", _SIDE, _FLOOR + _STRIP + 52, says, marks)
 

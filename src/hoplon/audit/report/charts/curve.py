@@ -8,7 +8,7 @@ from . import radius
 from .radius import LEFT, RIGHT, TOP, WIDTH, Paper
 from .svg import Chart, Mark, dot, line, path, runs, text
 
-COLOURS, DASHES = 6, 4
+COLOURS, DASHES = 6, 5
 
 
 @dataclass(frozen=True)
@@ -20,19 +20,22 @@ class Entry:
 
 
 def style(index: int) -> str:
-    """Colour and dash of the attack at an index: 12 looks, told apart without colour too."""
+    """Colour and dash of the attack at an index: 30 looks, told apart without colour too."""
     return f"series c{index % COLOURS} d{(index + index // COLOURS) % DASHES}"
 
 
 def draw(norm: Norm, classes: int) -> Chart:
     """The curve of one norm."""
     paper = Paper.of(norm, 380)
-    attacks = [m for i, c in enumerate(norm.curves) for m in _attack(paper, c.robust_accuracy, style(i), c.attack)]
+    attacks = [
+        m for i, c in enumerate(norm.curves) for m in _attack(paper, c.robust_accuracy, style(i), c.attack)
+    ]
     marks = [*paper.frame(radius.title(norm, paper)), *_chance(paper, 1 / classes), *_headline(paper, norm)]
     if norm.worst_case:
         marks += _band(paper, norm.worst_case) + attacks + _worst(paper, norm.worst_case)
     else:
         marks += attacks
+    marks.sort(key=lambda mark: mark.tag == "text")  # words on top of lines
     return Chart("curve", WIDTH, paper.height, _says(norm), marks)
 
 
@@ -60,7 +63,10 @@ def _worst(paper: Paper, worst: WorstCase) -> list[Mark]:
     known = [a for a in worst.robust_accuracy if a is not None]
     if not known:
         return marks
-    return [*marks, text("label strong", (WIDTH - RIGHT + 10, _clear(paper, known[-1])), "worst case", anchor="start")]
+    return [
+        *marks,
+        text("label strong", (WIDTH - RIGHT + 10, _clear(paper, known[-1])), "worst case", anchor="start"),
+    ]
 
 
 def _clear(paper: Paper, share: float) -> float:
@@ -68,10 +74,13 @@ def _clear(paper: Paper, share: float) -> float:
 
 
 def _band(paper: Paper, worst: WorstCase) -> list[Mark]:
-    marks, pairs = [], [
-        None if low is None or high is None else (paper.x(e), paper.y(low), paper.y(high))
-        for e, low, high in zip(paper.eps, worst.low, worst.high)
-    ]
+    marks, pairs = (
+        [],
+        [
+            None if low is None or high is None else (paper.x(e), paper.y(low), paper.y(high))
+            for e, low, high in zip(paper.eps, worst.low, worst.high)
+        ],
+    )
     lows, highs = ([p and (p[0], p[side]) for p in pairs] for side in (1, 2))
     for below, above in zip(runs(lows), runs(highs)):
         marks.append(path("band", [*below, *reversed(above)], closed=True))
@@ -84,7 +93,7 @@ def _places(paper: Paper, accuracy: list[float | None]) -> list[tuple[float, flo
 
 def _chance(paper: Paper, share: float) -> list[Mark]:
     y = paper.y(share)
-    words = text("label", (WIDTH - RIGHT - 6, y - 6), f"chance {percent(share)}", anchor="end")
+    words = text("label", (LEFT + 6, y - 6), f"chance {percent(share)}", anchor="start")
     return [line("chance", (LEFT, y), (WIDTH - RIGHT, y)), words]
 
 
@@ -92,7 +101,10 @@ def _headline(paper: Paper, norm: Norm) -> list[Mark]:
     x, right = paper.x(norm.eps[norm.headline]), norm.headline > 0.8 * (len(norm.eps) - 1)
     words = f"headline {norm.eps_text[norm.headline]}"
     place = (x - 7 if right else x + 7, TOP + 10)
-    return [line("headline", (x, TOP), (x, paper.floor)), text("label", place, words, anchor="end" if right else "start")]
+    return [
+        line("headline", (x, TOP), (x, paper.floor)),
+        text("label", place, words, anchor="end" if right else "start"),
+    ]
 
 
 def _says(norm: Norm) -> str:

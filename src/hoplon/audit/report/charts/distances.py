@@ -1,6 +1,7 @@
 """How far the images are from the model's mistakes: a histogram of the smallest distances found."""
 
 from dataclasses import dataclass
+from itertools import pairwise
 
 from ..schema import Norm
 from ..words import norm_name, number, percent
@@ -9,6 +10,7 @@ from .radius import RIGHT, WIDTH, Paper
 from .svg import Chart, Mark, line, rect, text
 
 BINS = 24
+ROUNDING = 1 + 1e-5  # a change of exactly eps may measure a little more in 32 bits
 _CEILINGS = (0.05, 0.1, 0.15, 0.2, 0.25, 0.3, 0.4, 0.5, 0.75, 1.0)
 
 
@@ -37,8 +39,8 @@ def count(norm: Norm) -> Distances:
     """Sort the distances of one norm into piles."""
     broken = sorted(d for d in norm.distances if d is not None)
     edges = _edges(norm)
-    piles = [_pile(a, b, broken, first=i == 0) for i, (a, b) in enumerate(zip(edges, edges[1:]))]
-    beyond, half = sum(d > edges[-1] for d in broken), (len(norm.distances) + 1) // 2
+    piles = [_pile(a, b, broken, first=i == 0) for i, (a, b) in enumerate(pairwise(edges))]
+    beyond, half = sum(d > edges[-1] * ROUNDING for d in broken), (len(norm.distances) + 1) // 2
     median = broken[half - 1] if 0 < half <= len(broken) else None
     return Distances(piles, beyond, len(norm.distances) - len(broken), len(norm.distances), median)
 
@@ -50,7 +52,7 @@ def _edges(norm: Norm) -> list[float]:
 
 
 def _pile(low: float, high: float, broken: list[float], *, first: bool) -> Pile:
-    inside = sum(low < d <= high or (first and d <= low) for d in broken)
+    inside = sum((first or d > low * ROUNDING) and d <= high * ROUNDING for d in broken)
     return Pile(f"{number(low)} to {number(high)}", low, high, inside)
 
 

@@ -6,7 +6,7 @@ from math import sqrt
 from ..words import number, percent, short
 from .svg import Chart, Mark, line, rect, text
 
-_PAPER = 540.0
+_PAPER = 620.0
 _LETTER = 6.2
 
 
@@ -37,7 +37,7 @@ class Grid:
 
 
 def draw(matrix: list[list[int]], names: list[str], says: str) -> Chart:
-    """The heat map; the shade is the share of the row, on a square-root scale that keeps single errors visible."""
+    """The heat map; shade = share of the row, on a square-root scale that keeps single errors visible."""
     grid = Grid.of(names)
     cells = [m for row, counts in enumerate(matrix) for m in _row(grid, row, counts)]
     side = grid.margin + grid.size + 2
@@ -53,13 +53,14 @@ def _row(grid: Grid, row: int, counts: list[int]) -> list[Mark]:
 
 
 def _cell(grid: Grid, row: int, column: int, n: int, share: float) -> list[Mark]:
-    (x, y), dark = grid.corner(row, column), 0.12 + 0.88 * sqrt(share)
+    (x, y), least = grid.corner(row, column), 0.16 if grid.cell >= 24 else 0.35
+    dark = least + (1 - least) * sqrt(share)
     tip = f"true {grid.names[row]}, named {grid.names[column]}: {n} ({percent(share)} of the row)"
     gap = min(1.0, grid.cell / 10)
     side = grid.cell - gap
     marks = [rect("cell right" if row == column else "cell wrong", (x, y), side, side, tip=tip, opacity=dark)]
     if grid.cell >= 24:
-        css = "count on" if dark > 0.6 else "count"
+        css = "count on" if dark > 0.62 else "count"
         marks.append(text(css, (x + side / 2, y + side / 2 + 4), number(n), tip=tip))
     return marks
 

@@ -1,4 +1,4 @@
-"""The paper that a norm's charts share: eps to the right, a share upwards, so that they line up on the page."""
+"""The paper that a norm's charts share: eps to the right, a share upwards, so that they line up."""
 
 from dataclasses import dataclass
 
@@ -15,18 +15,15 @@ class Paper:
 
     eps: tuple[float, ...]
     names: tuple[str, ...]
+    even: bool  # whether eps are spaced evenly
     height: float
     ceiling: float
 
     @classmethod
     def of(cls, norm: Norm, height: float, ceiling: float = 1.0) -> "Paper":
-        """Paper for one norm."""
-        return cls(tuple(norm.eps), tuple(norm.eps_text), height, ceiling)
-
-    @property
-    def even(self) -> bool:
-        """Whether eps are spaced evenly."""
-        return self.eps[-1] > 10 * max(self.eps[len(self.eps) // 2], 1e-12)
+        """Paper for one norm: evenly spaced where the headline would lie in the first fifth."""
+        even = norm.headline > 0 and norm.eps[norm.headline] < 0.2 * norm.eps[-1]
+        return cls(tuple(norm.eps), tuple(norm.eps_text), even, height, ceiling)
 
     @property
     def floor(self) -> float:

@@ -126,9 +126,7 @@ def run(options: argparse.Namespace) -> None:
 
 
 def parse(arguments: Sequence[str] | None = None) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--data", default="digits", help="name or path of grey images (default: digits)")
     parser.add_argument("--out", type=Path, default=Path("runs/01_keras_fgsm"), help="folder for the picture")
     parser.add_argument("--eps", type=float, default=0.02, help="length of a step")

@@ -165,18 +165,14 @@ def run(task: Task) -> None:
 
 def compare(task: Task, seeds: Sequence[int]) -> None:
     """One line per seed; the published run, of a seed nobody wrote down, got 867 and 84 iterations."""
-    print(
-        f"seed  right of {len(task.test)}  class of image {IMAGE}  noise  gradient (iterations; -: no change)"
-    )
+    print(f"seed  right of {len(task.test)}  class of image {IMAGE}  noise  gradient (iterations; -: no change)")
     right = []
     for seed in seeds:
         chosen = Task(task.train, task.test, task.out, seed, task.steps)
         net = learn(chosen, quiet=True)
         right.append(net.correct(task.test.x, task.test.y))
         before = net.predict(task.test.x[IMAGE : IMAGE + 1])[0]
-        ends = [
-            "-" if w.iteration is None else w.iteration for w in (noise(chosen, net), gradient(chosen, net))
-        ]
+        ends = ["-" if w.iteration is None else w.iteration for w in (noise(chosen, net), gradient(chosen, net))]
         print(f"{seed:4d}  {right[-1]:13d}  {before:16d}  {ends[0]!s:>5}  {ends[1]!s:>8}", flush=True)
     print(f"lowest {min(right)}, median {np.median(right):g}, highest {max(right)}")
 
@@ -195,9 +191,7 @@ def prepared(options: argparse.Namespace) -> Task:
 
 
 def parse(arguments: Sequence[str] | None = None) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--data", default="digits", help="name or path of grey images (default: digits)")
     parser.add_argument("--out", type=Path, default=Path("runs/03_mnist_evasion"), help="folder for pictures")
     parser.add_argument("--steps", type=int, default=20_000, help="training steps of 10 images")

@@ -21,11 +21,18 @@ SHAPE = (6, 6, 2)
 def classifier_net(seed=0, classes=4, dropout=0.5):
     """Softmax at the end, and layers that have state or behave differently in training."""
     keras.utils.set_random_seed(seed)
-    return keras.Sequential([
-        keras.Input(SHAPE), keras.layers.Conv2D(6, 3, padding="same"), keras.layers.BatchNormalization(),
-        keras.layers.ReLU(), keras.layers.Dropout(dropout), keras.layers.Flatten(),
-        keras.layers.Dense(classes), keras.layers.Activation("softmax"),
-    ])  # fmt: skip
+    return keras.Sequential(
+        [
+            keras.Input(SHAPE),
+            keras.layers.Conv2D(6, 3, padding="same"),
+            keras.layers.BatchNormalization(),
+            keras.layers.ReLU(),
+            keras.layers.Dropout(dropout),
+            keras.layers.Flatten(),
+            keras.layers.Dense(classes),
+            keras.layers.Activation("softmax"),
+        ]
+    )
 
 
 def images(n=5, shape=SHAPE, seed=1):
@@ -413,21 +420,34 @@ def test_a_crafting_model_of_a_function_says_why_it_is_not_saved(tmp_path):
 # -- mistakes --------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("options, error", [
-    ({"epochs": 0}, OptionError), ({"epochs": 1.5}, OptionError), ({"epochs": True}, OptionError),
-    ({"eps": float("nan")}, OptionError), ({"eps": "much"}, OptionError),
-    ({"clip_min": 1.0}, BoundsError), ({"clip_max": float("inf")}, BoundsError),
-    ({"clip_min": 0.5}, BoundsError),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    "options, error",
+    [
+        ({"epochs": 0}, OptionError),
+        ({"epochs": 1.5}, OptionError),
+        ({"epochs": True}, OptionError),
+        ({"eps": float("nan")}, OptionError),
+        ({"eps": "much"}, OptionError),
+        ({"clip_min": 1.0}, BoundsError),
+        ({"clip_max": float("inf")}, BoundsError),
+        ({"clip_min": 0.5}, BoundsError),
+    ],
+)
 def test_bad_options_are_refused(options, error):
     with pytest.raises(error, match="Received:"):
         fgsm(classifier_net(), images(), **options)
 
 
-@pytest.mark.parametrize("x, error", [
-    (images()[0, 0, 0], ShapeError), (images() * 255, BoundsError), (images() * np.nan, BoundsError),
-    (images(shape=(5, 5, 2)), ShapeError), (np.full((2, *SHAPE), "a"), ShapeError),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    "x, error",
+    [
+        (images()[0, 0, 0], ShapeError),
+        (images() * 255, BoundsError),
+        (images() * np.nan, BoundsError),
+        (images(shape=(5, 5, 2)), ShapeError),
+        (np.full((2, *SHAPE), "a"), ShapeError),
+    ],
+)
 def test_bad_images_are_refused(x, error):
     with pytest.raises(error, match="Received:"):
         fgsm(classifier_net(), x)

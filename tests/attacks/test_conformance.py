@@ -9,11 +9,11 @@ import weakref
 import keras
 import numpy as np
 import pytest
-from worlds import LinearWorld, linear_model
 
 from hoplon import Classifier
 from hoplon.core import norms, registry
 from hoplon.core.errors import OptionError
+from worlds import LinearWorld, linear_model
 
 ATTACKS = registry.methods("attack")
 CASES = [(name, norm) for name, cls in ATTACKS.items() for norm in cls.norms]
@@ -25,11 +25,18 @@ DIMS = [(8,), (4, 6), (5, 7, 1)]
 def small_cnn(seed=0, classes=4):
     """A net with every layer that has state or behaves differently in training."""
     keras.utils.set_random_seed(seed)
-    return keras.Sequential([
-        keras.Input((6, 6, 2)), keras.layers.Rescaling(2.0, -1.0), keras.layers.Conv2D(6, 3),
-        keras.layers.BatchNormalization(), keras.layers.ReLU(), keras.layers.Dropout(0.5),
-        keras.layers.Flatten(), keras.layers.Dense(classes),
-    ])  # fmt: skip
+    return keras.Sequential(
+        [
+            keras.Input((6, 6, 2)),
+            keras.layers.Rescaling(2.0, -1.0),
+            keras.layers.Conv2D(6, 3),
+            keras.layers.BatchNormalization(),
+            keras.layers.ReLU(),
+            keras.layers.Dropout(0.5),
+            keras.layers.Flatten(),
+            keras.layers.Dense(classes),
+        ]
+    )
 
 
 def images(n=24, shape=(6, 6, 2), seed=1):
@@ -71,7 +78,9 @@ def test_reaches_a_target(name, norm):
 
 
 @pytest.mark.parametrize("name, norm", CASES)
-@pytest.mark.parametrize("bounds", [(0.0, 1.0), (0.0, 255.0), ([-1.0, 0.0], [1.0, 3.0])], ids=["unit", "bytes", "channel"])
+@pytest.mark.parametrize(
+    "bounds", [(0.0, 1.0), (0.0, 255.0), ([-1.0, 0.0], [1.0, 3.0])], ids=["unit", "bytes", "channel"]
+)
 def test_stays_in_ball_and_box_and_measures_itself(name, norm, bounds):
     low, high = (np.broadcast_to(np.float32(b), (6, 6, 2)) for b in bounds)
     x = low + (high - low) * np.random.default_rng(0).integers(0, 3, (12, 6, 6, 2)).astype("float32") / 2

@@ -17,8 +17,12 @@ def test_the_same_name_gives_the_same_numbers_in_any_place():
 
 def test_another_name_gives_other_numbers():
     base = numbers(Keys(7, np.array([10])), 0)
-    others = [numbers(Keys(8, np.array([10])), 0), numbers(Keys(7, np.array([11])), 0),
-              numbers(Keys(7, np.array([10]), restart=1), 0), numbers(Keys(7, np.array([10])), 0, NOISE)]  # fmt: skip
+    others = [
+        numbers(Keys(8, np.array([10])), 0),
+        numbers(Keys(7, np.array([11])), 0),
+        numbers(Keys(7, np.array([10]), restart=1), 0),
+        numbers(Keys(7, np.array([10])), 0, NOISE),
+    ]
     for other in others:
         assert np.abs(base - other).min() > 0
 

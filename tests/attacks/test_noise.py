@@ -2,11 +2,11 @@
 
 import numpy as np
 import pytest
-from worlds import LinearWorld
 
 from hoplon.attacks import Noise, SignWalk
 from hoplon.attacks.noise import stretched
 from hoplon.core import norms
+from worlds import LinearWorld
 
 BOUNDS = (np.float32(0), np.float32(1))
 

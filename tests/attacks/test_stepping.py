@@ -3,19 +3,25 @@
 import keras
 import numpy as np
 import pytest
-from worlds import LinearWorld
 
 from hoplon import Classifier
 from hoplon.attacks import PGD
 from hoplon.core import backend
+from worlds import LinearWorld
 
 
 @pytest.mark.parametrize("n, batch_size", [(1, 256), (5, 2), (7, 7), (9, 4), (33, 8)])
 def test_every_example_is_decided_once(n, batch_size):
     world = LinearWorld((8,), classes=2, n=n)
     seen = []
-    result = PGD(steps=30)(world.classifier, world.x, world.labels, eps=1.02 * world.margin("linf"),
-                           batch_size=batch_size, progress=lambda done, total: seen.append((done, total)))  # fmt: skip
+    result = PGD(steps=30)(
+        world.classifier,
+        world.x,
+        world.labels,
+        eps=1.02 * world.margin("linf"),
+        batch_size=batch_size,
+        progress=lambda done, total: seen.append((done, total)),
+    )
     assert result.success.all()
     assert seen[-1] == (n, n)
     assert [done for done, _ in seen] == sorted(done for done, _ in seen)
@@ -34,7 +40,9 @@ def test_easy_examples_leave_and_hard_ones_keep_their_steps():
 def test_without_early_stop_the_loss_goes_on_growing():
     world = LinearWorld((8,), classes=2)
     eps = 3 * world.margin("linf")
-    early, late = (PGD(early_stop=e, random_start=False)(world.classifier, world.x, world.labels, eps=eps) for e in (True, False))
+    early, late = (
+        PGD(early_stop=e, random_start=False)(world.classifier, world.x, world.labels, eps=eps) for e in (True, False)
+    )
     assert late.success.all()
     assert (late.gradients == 40).all()
     lost = [np.ptp(world.classifier.logits(r.x_adv), axis=1) for r in (early, late)]

@@ -29,7 +29,14 @@ def test_a_key_changes_with_everything_it_depends_on():
     piece = plan.make("quick", 10).of_kind("evasion")[0]
     base = piece.key(SUBJECT)
     assert piece.key(SUBJECT) == base
-    for change in ({"model": "x"}, {"data": "x"}, {"bounds": (0.0, 255.0)}, {"backend": "jax"}, {"seed": 1}, {"batch_size": 8}):
+    for change in (
+        {"model": "x"},
+        {"data": "x"},
+        {"bounds": (0.0, 255.0)},
+        {"backend": "jax"},
+        {"seed": 1},
+        {"batch_size": 8},
+    ):
         assert piece.key(replace(SUBJECT, **change)) != base
     assert replace(piece, stop=9).key(SUBJECT) != base
     other = plan.make("quick", 10, {"linf": ("1/255",)}).of_kind("evasion")[0]

@@ -85,7 +85,11 @@ def test_shifted_labels(world, shift):
 
 def test_permuted_labels(world):
     model, x, y = world
-    found = findings(model, x, np.array([0, 1, 10, 2, 3, 4, 5, 6, 7, 8])[y] % 10 if False else np.random.default_rng(0).permutation(10)[y])
+    found = findings(
+        model,
+        x,
+        np.array([0, 1, 10, 2, 3, 4, 5, 6, 7, 8])[y] % 10 if False else np.random.default_rng(0).permutation(10)[y],
+    )
     assert found["LABELS"].status == "fail"
     assert "permuted" in found["LABELS"].message
 

@@ -29,19 +29,37 @@ def norm_part(rng, n=256, name="linf"):
     bounds = [wilson(k, n) for k in worst]
     curves["square"][1] = None
     return {
-        "norm": name, "unit": "share of the range, /255", "eps": EPS, "headline": 4,
+        "norm": name,
+        "unit": "share of the range, /255",
+        "eps": EPS,
+        "headline": 4,
         "eps_text": ["0", *(f"{e:g}/255" for e in EPS[1:])],
         "curves": [{"attack": k, "robust_accuracy": v} for k, v in curves.items()],
-        "worst_case": {"robust_accuracy": [k / n for k in worst], "low": [b[0] for b in bounds],
-                       "high": [b[1] for b in bounds], "n": n},
+        "worst_case": {
+            "robust_accuracy": [k / n for k in worst],
+            "low": [b[0] for b in bounds],
+            "high": [b[1] for b in bounds],
+            "n": n,
+        },
         "distances": [None if d > 14 else float(d) for d in rng.gamma(4, 0.7, n - 6)] + [None, 21.0],
-    }  # fmt: skip
+    }
 
 
 def attack_row(key, **changes):
-    return {"key": key, "name": key, "norm": "linf", "options": {"steps": 20}, "n": 256, "success_rate": 0.9,
-            "robust_accuracy": 0.1, "median_distance": 2.1, "queries": 12345, "gradients": 1234,
-            "status": "done", "error": ""} | changes  # fmt: skip
+    return {
+        "key": key,
+        "name": key,
+        "norm": "linf",
+        "options": {"steps": 20},
+        "n": 256,
+        "success_rate": 0.9,
+        "robust_accuracy": 0.1,
+        "median_distance": 2.1,
+        "queries": 12345,
+        "gradients": 1234,
+        "status": "done",
+        "error": "",
+    } | changes
 
 
 def counts(rng, classes, wrong):
@@ -54,46 +72,90 @@ def clean_part(rng, names):
     matrix = counts(rng, len(names), 25)
     right, n = sum(row[i] for i, row in enumerate(matrix)), sum(map(sum, matrix))
     low, high = wilson(right, n)
-    bins = [{"low": i / 10, "high": (i + 1) / 10, "n": 3 * i**2, "confidence": i / 10 + 0.06 if i else None,
-             "accuracy": i / 10 + 0.02 if i else None} for i in range(10)]  # fmt: skip
+    bins = [
+        {
+            "low": i / 10,
+            "high": (i + 1) / 10,
+            "n": 3 * i**2,
+            "confidence": i / 10 + 0.06 if i else None,
+            "accuracy": i / 10 + 0.02 if i else None,
+        }
+        for i in range(10)
+    ]
     return {
         "accuracy": {"value": right / n, "n": n, "low": low, "high": high},
-        "per_class": [
-            {"name": name, "n": sum(r), "correct": r[i]} for i, (name, r) in enumerate(zip(names, matrix))
-        ],
+        "per_class": [{"name": name, "n": sum(r), "correct": r[i]} for i, (name, r) in enumerate(zip(names, matrix))],
         "confusion": matrix,
         "calibration": {"ece": 0.041, "bins": bins},
     }
 
 
 def example(i):
-    return {"id": i, "norm": "linf", "eps_text": "8/255", "distance": 3.2, "label": 3, "clean_prediction": 3,
-            "clean_confidence": 0.99, "adv_prediction": 5, "adv_confidence": 0.8, "amplification": 16.0,
-            "clean_png": f"artifacts/{i}c.png", "diff_png": f"artifacts/{i}d.png",
-            "adv_png": f"artifacts/{i}a.png"}  # fmt: skip
+    return {
+        "id": i,
+        "norm": "linf",
+        "eps_text": "8/255",
+        "distance": 3.2,
+        "label": 3,
+        "clean_prediction": 3,
+        "clean_confidence": 0.99,
+        "adv_prediction": 5,
+        "adv_confidence": 0.8,
+        "amplification": 16.0,
+        "clean_png": f"artifacts/{i}c.png",
+        "diff_png": f"artifacts/{i}d.png",
+        "adv_png": f"artifacts/{i}a.png",
+    }
 
 
 def synthetic(names=tuple("0123456789"), examples=2):
     rng = np.random.default_rng(0)
     clean = clean_part(rng, list(names))
     return {
-        "schema": SCHEMA, "hoplon": "0.1.0", "complete": True,
+        "schema": SCHEMA,
+        "hoplon": "0.1.0",
+        "complete": True,
         "scope": {
-            "model": {"name": "traffic.h5", "sha256": "ab" * 32, "format": "keras h5", "parameters": 571723,
-                      "input_shape": [32, 32, 3], "classes": len(names), "lifted": "softmax"},
-            "data": {"name": "signs_test.npz", "sha256": "cd" * 32, "n": clean["accuracy"]["n"],
-                     "shape": [32, 32, 3], "dtype": "uint8", "split": "test"},
-            "bounds": [0.0, 255.0], "preset": "quick", "seed": 0, "attacked": 256, "class_names": list(names),
+            "model": {
+                "name": "traffic.h5",
+                "sha256": "ab" * 32,
+                "format": "keras h5",
+                "parameters": 571723,
+                "input_shape": [32, 32, 3],
+                "classes": len(names),
+                "lifted": "softmax",
+            },
+            "data": {
+                "name": "signs_test.npz",
+                "sha256": "cd" * 32,
+                "n": clean["accuracy"]["n"],
+                "shape": [32, 32, 3],
+                "dtype": "uint8",
+                "split": "test",
+            },
+            "bounds": [0.0, 255.0],
+            "preset": "quick",
+            "seed": 0,
+            "attacked": 256,
+            "class_names": list(names),
             "skipped": [{"what": "certificates", "why": "not asked for"}],
         },
         "preflight": [
-            {"id": "RANGE", "status": "pass", "value": 0.9888, "message": "0 to 255 gives the best accuracy.",
-             "remedy": ""},
-            {"id": "UINT8", "status": "warn", "value": 0.81, "message": "81 % of the adversarial images "
-             "survive rounding to 8 bits.",
-             "remedy": "Read the robust accuracy as a bound for real-valued images."},
-            {"id": "FINITE", "status": "pass", "value": None, "message": "No NaN in weights or outputs.",
-             "remedy": ""},
+            {
+                "id": "RANGE",
+                "status": "pass",
+                "value": 0.9888,
+                "message": "0 to 255 gives the best accuracy.",
+                "remedy": "",
+            },
+            {
+                "id": "UINT8",
+                "status": "warn",
+                "value": 0.81,
+                "message": "81 % of the adversarial images survive rounding to 8 bits.",
+                "remedy": "Read the robust accuracy as a bound for real-valued images.",
+            },
+            {"id": "FINITE", "status": "pass", "value": None, "message": "No NaN in weights or outputs.", "remedy": ""},
         ],
         "clean": clean,
         "evasion": {
@@ -103,14 +165,17 @@ def synthetic(names=tuple("0123456789"), examples=2):
             "examples": [example(i) for i in range(examples)],
         },
         "errors": [],
-        "recommendations": [{"text": "Prove a lower bound.",
-                             "command": "hoplon certify traffic.h5 --data signs.npz"}],
+        "recommendations": [{"text": "Prove a lower bound.", "command": "hoplon certify traffic.h5 --data signs.npz"}],
         "taxonomy": [{"id": "NISTAML.022", "name": "Evasion attack"}],
-        "reproduce": {"command": "hoplon audit traffic.h5 --data signs_test.npz --preset quick",
-                      "versions": {"python": "3.12.3", "keras": "3.15.1"}, "backend": "tensorflow",
-                      "batch_size": 256, "limits": ["A robust accuracy is an upper bound."]},
+        "reproduce": {
+            "command": "hoplon audit traffic.h5 --data signs_test.npz --preset quick",
+            "versions": {"python": "3.12.3", "keras": "3.15.1"},
+            "backend": "tensorflow",
+            "batch_size": 256,
+            "limits": ["A robust accuracy is an upper bound."],
+        },
         "timing": {"seconds": 83.4},
-    }  # fmt: skip
+    }
 
 
 def write_run(folder, result, side=32):
@@ -193,17 +258,13 @@ def test_names_from_outside_are_text_never_markup(run):
 
 def test_the_data_block_is_the_result(run):
     result = synthetic(names=["</script>", *"123456789"])
-    block = re.search(
-        r'<script type="application/json" id="result">(.*?)</script>', to_html(result, run), re.S
-    )
+    block = re.search(r'<script type="application/json" id="result">(.*?)</script>', to_html(result, run), re.S)
     assert json.loads(block[1]) == result
 
 
 def test_nothing_is_fetched_from_anywhere(run):
     html = html_of(run)
-    fetched = [
-        v for _, a in Outline(html).tags for k, v in a.items() if k in {"src", "href", "data", "action"}
-    ]
+    fetched = [v for _, a in Outline(html).tags for k, v in a.items() if k in {"src", "href", "data", "action"}]
     assert fetched and all(v.startswith(("#", "data:image/png;base64,")) for v in fetched)
     assert "url(" not in html and "@import" not in html and "http:" not in html and "https:" not in html
 
@@ -232,8 +293,12 @@ def test_what_was_not_run_is_grey_and_says_so(run):
     cards = re.findall(r'<li class="card (\w+)">\s*<h3>(.*?)</h3>\s*<p class="value">(.*?)</p>', html)
     assert {(tone, value) for tone, _, value in cards} == {("off", "not run")}
     assert [title for _, title, _ in cards] == [
-        "Clean accuracy", "Robust accuracy", "Certified accuracy", "Backdoor", "Artifact"
-    ]  # fmt: skip
+        "Clean accuracy",
+        "Robust accuracy",
+        "Certified accuracy",
+        "Backdoor",
+        "Artifact",
+    ]
     assert "not asked for" in html
 
 
@@ -395,17 +460,12 @@ def test_distances_are_all_counted_once():
     part = norm_part(np.random.default_rng(0))
     norm = Norm.model_validate(part | {"distances": [0.0, EPS[-1], *part["distances"]]})
     found = count(norm)
-    assert (
-        sum(p.count for p in found.piles) + found.beyond + found.never == found.total == len(norm.distances)
-    )
+    assert sum(p.count for p in found.piles) + found.beyond + found.never == found.total == len(norm.distances)
 
 
 def test_median_counts_the_never_broken():
     part = norm_part(np.random.default_rng(0))
-    median = [
-        count(Norm.model_validate(part | {"distances": d})).median
-        for d in ([1.0, 2.0, None], [1.0, None, None])
-    ]
+    median = [count(Norm.model_validate(part | {"distances": d})).median for d in ([1.0, 2.0, None], [1.0, None, None])]
     assert median == [2.0, None]
 
 
@@ -419,8 +479,13 @@ def test_places_grow_with_the_radius(eps, even):
 
 def test_numbers_never_round_to_certainty():
     assert [percent(x).replace(THIN, " ") for x in (0, 1, 0.0001, 0.9999, 0.5, None)] == [
-        "0 %", "100 %", "< 0.1 %", "> 99.9 %", "50 %", "\u2013"
-    ]  # fmt: skip
+        "0 %",
+        "100 %",
+        "< 0.1 %",
+        "> 99.9 %",
+        "50 %",
+        "\u2013",
+    ]
     assert [number(x).replace(THIN, " ") for x in (571723, 3.0, 0.98765, 1024.5)] == [
         "571 723",
         "3",
@@ -438,9 +503,7 @@ def test_interval_holds_the_share(k, n):
 
 def test_templates_mark_only_the_style_sheet_as_safe():
     folder = Path(str(files("hoplon.audit.report") / "templates"))
-    marked = re.findall(
-        r"{{[^}]*\bsafe\b[^}]*}}|autoescape", "".join(f.read_text() for f in folder.iterdir())
-    )
+    marked = re.findall(r"{{[^}]*\bsafe\b[^}]*}}|autoescape", "".join(f.read_text() for f in folder.iterdir()))
     assert marked == ["{{ style|safe }}"]
 
 
@@ -462,9 +525,9 @@ def test_who_is_taken_for_whom_says_whether_survivors_count(run, on_the_diagonal
 
 def test_options_read_as_a_person_would_write_them():
     loss = {"name": "margin", "targets": 9}
-    assert options(
-        {"steps": 20, "eps": 0.03137, "early": True, "step": None, "losses": [loss, {"name": "ce"}]}
-    ) == ("early yes, eps 0.0314, losses margin (targets 9) + ce, steps 20")
+    assert options({"steps": 20, "eps": 0.03137, "early": True, "step": None, "losses": [loss, {"name": "ce"}]}) == (
+        "early yes, eps 0.0314, losses margin (targets 9) + ce, steps 20"
+    )
 
 
 def test_a_headline_at_the_edge_gets_even_steps():
@@ -511,9 +574,5 @@ def test_long_tables_are_cut_and_say_so(run):
 
 
 def test_what_scrolls_can_be_reached_and_named_without_a_mouse(run):
-    scrolls = [
-        a for t, a in Outline(html_of(run)).tags if t == "div" and "scroll" in a.get("class", "").split()
-    ]
-    assert scrolls and all(
-        a.get("tabindex") == "0" and a.get("role") and a.get("aria-label") for a in scrolls
-    )
+    scrolls = [a for t, a in Outline(html_of(run)).tags if t == "div" and "scroll" in a.get("class", "").split()]
+    assert scrolls and all(a.get("tabindex") == "0" and a.get("role") and a.get("aria-label") for a in scrolls)

@@ -57,7 +57,15 @@ def test_the_numbers_are_those_of_the_model(done, model_file):
         for curve in section["curves"]:
             assert all(w <= c for w, c in zip(worst["robust_accuracy"], curve["robust_accuracy"], strict=True))
     assert done.robust_accuracy("l2", "1") < correct
-    assert {f["id"] for f in done.result["preflight"]} == {"RANGE", "LOGITS", "LABELS", "FINITE", "DETERMINISM", "STATE", "BATCH"}
+    assert {f["id"] for f in done.result["preflight"]} == {
+        "RANGE",
+        "LOGITS",
+        "LABELS",
+        "FINITE",
+        "DETERMINISM",
+        "STATE",
+        "BATCH",
+    }
 
 
 def test_the_saved_images_really_fool_the_model(done, model_file):
@@ -83,7 +91,9 @@ def test_there_is_a_report_and_a_notebook_view(done):
 def test_the_same_work_gives_the_same_bytes(done, model_file, tmp_path):
     again = running.run(model_file, "digits", out=tmp_path / "r", **QUICK)
     assert without_timing(again.folder) == without_timing(done.folder)
-    assert sorted(p.name for p in again.folder.rglob("*.parquet")) == sorted(p.name for p in done.folder.rglob("*.parquet"))
+    assert sorted(p.name for p in again.folder.rglob("*.parquet")) == sorted(
+        p.name for p in done.folder.rglob("*.parquet")
+    )
 
 
 def test_running_again_keeps_everything(done, model_file):
@@ -113,7 +123,9 @@ def test_killed_at_any_moment_it_ends_in_the_same_result(done, model_file, tmp_p
         f"run({str(model_file)!r}, 'digits', out={str(tmp_path / 'r')!r}, preset='quick', limit=24, "
         "eps={'linf': ('2/255', '0.1'), 'l2': ('0.25', '1')}, watch=lambda s: print(s.state, s.done, flush=True))"
     )
-    process = subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True)
+    process = subprocess.Popen(
+        [sys.executable, "-c", code], stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True
+    )
     for line in process.stdout:
         if line.startswith("start 3"):
             time.sleep(0.05)
@@ -204,15 +216,18 @@ def test_arrays_functions_and_bytes_are_welcome(tmp_path):
 X, Y = np.full((4, 8, 8, 1), 0.5, "float32"), np.zeros(4, int)
 
 
-@pytest.mark.parametrize("data, error, words", [
-    ((X * 255, Y), BoundsError, r"declared bounds \[0, 1\].*Received: min=127.5"),
-    ((np.where(np.arange(4)[:, None, None, None] == 2, np.nan, X), Y), BoundsError, "the first at index 2"),
-    ((X, Y + 10), LabelError, "classes 0 to 9.*10 to 10"),
-    ((X[:, :5], Y), ShapeError, r"\(8, 8, 1\).*\(5, 8, 1\)"),
-    ((X[:0], Y[:0]), DataError, "at least one image"),
-    ((X, Y[:2]), DataError, "equally many"),
-    (5, DataError, "Received: int"),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    "data, error, words",
+    [
+        ((X * 255, Y), BoundsError, r"declared bounds \[0, 1\].*Received: min=127.5"),
+        ((np.where(np.arange(4)[:, None, None, None] == 2, np.nan, X), Y), BoundsError, "the first at index 2"),
+        ((X, Y + 10), LabelError, "classes 0 to 9.*10 to 10"),
+        ((X[:, :5], Y), ShapeError, r"\(8, 8, 1\).*\(5, 8, 1\)"),
+        ((X[:0], Y[:0]), DataError, "at least one image"),
+        ((X, Y[:2]), DataError, "equally many"),
+        (5, DataError, "Received: int"),
+    ],
+)
 def test_bad_data_ends_before_any_work(model_file, tmp_path, data, error, words):
     with pytest.raises(error, match=words):
         running.run(model_file, data, bounds=(0, 1), out=tmp_path / "r", **QUICK)

@@ -44,8 +44,12 @@ def test_the_name_tells_specification_and_content(tmp_path):
 def test_the_hash_is_of_values_types_and_shapes():
     base = content_hash({"a": np.arange(4)})
     assert content_hash({"a": np.arange(4)}) == base
-    for other in ({"b": np.arange(4)}, {"a": np.arange(4).astype("int32")}, {"a": np.arange(4)[::-1]},
-                  {"a": np.arange(4).reshape(2, 2)}):  # fmt: skip
+    for other in (
+        {"b": np.arange(4)},
+        {"a": np.arange(4).astype("int32")},
+        {"a": np.arange(4)[::-1]},
+        {"a": np.arange(4).reshape(2, 2)},
+    ):
         assert content_hash(other) != base
 
 
@@ -85,7 +89,7 @@ def test_a_folder_belongs_to_one_run(tmp_path):
     store = Store(tmp_path / "run")
     store.claim({"digest": "one"})
     store.claim({"digest": "one"})
-    with pytest.raises(StoreError, match="other work.*another --out"):
+    with pytest.raises(StoreError, match=r"other work.*another --out"):
         store.claim({"digest": "two"})
 
 

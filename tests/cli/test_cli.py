@@ -66,17 +66,39 @@ def test_probabilities_are_lifted_and_it_is_said(capfd, probabilities_file, tmp_
     code, out, _ = run(capfd, "audit", probabilities_file, "--data", "digits", "--out", tmp_path / "r", *SMALL)
     assert code == 0
     assert "softmax; it was lifted off" in out
-    code, out, _ = run(capfd, "attack", "fgsm", probabilities_file, "--data", "digits", "--out", tmp_path / "a", "--limit", 8)
+    code, out, _ = run(
+        capfd, "attack", "fgsm", probabilities_file, "--data", "digits", "--out", tmp_path / "a", "--limit", 8
+    )
     assert "softmax was lifted off" in out
 
 
 @pytest.mark.parametrize("name", registry.methods("attack"))
 def test_every_attack_runs_with_its_own_flags(capfd, model_file, tmp_path, name):
-    code, out, err = run(capfd, "attack", name, model_file, "--data", "digits", "--limit", 6, "--eps", "1/2", "--norm", "l2",
-                         "--out", tmp_path)  # fmt: skip
+    code, out, err = run(
+        capfd,
+        "attack",
+        name,
+        model_file,
+        "--data",
+        "digits",
+        "--limit",
+        6,
+        "--eps",
+        "1/2",
+        "--norm",
+        "l2",
+        "--out",
+        tmp_path,
+    )
     assert (code, err) == (0, "")
     assert "eps=0.5" in out
-    assert set(np.load(tmp_path / "adversarial.npz").files) == {"id", "x_adv", "label", "prediction", "distance"}
+    assert set(np.load(tmp_path / "adversarial.npz").files) == {
+        "id",
+        "x_adv",
+        "label",
+        "prediction",
+        "distance",
+    }
     assert json.loads((tmp_path / "result.json").read_text())["n"] == 6
     assert (tmp_path / "adversarial.png").exists()
     code, out, _ = run(capfd, "attack", name, "--help")
@@ -112,7 +134,9 @@ def bad_inputs():
 @pytest.mark.parametrize("x, y, words", [case[1:] for case in bad_inputs()], ids=[case[0] for case in bad_inputs()])
 @pytest.mark.parametrize("command", [("audit",), ("attack", "pgd")], ids=" ".join)
 def test_bad_data_gets_one_line_and_code_2(capfd, model_file, tmp_path, x, y, words, command):
-    code, out, err = run(capfd, *command, model_file, "--data", npz(tmp_path, x, y), "--bounds", 0, 1, "--out", tmp_path / "r")
+    code, out, err = run(
+        capfd, *command, model_file, "--data", npz(tmp_path, x, y), "--bounds", 0, 1, "--out", tmp_path / "r"
+    )
     assert code == 2
     assert err.count("\n") == 1
     assert err.startswith("Error: ")
@@ -136,8 +160,18 @@ def bad_files(folder):
     }
 
 
-@pytest.mark.parametrize("case", ["missing model", "damaged model", "folder as model", "missing data", "empty folder",
-                                  "damaged data", "unknown name"])  # fmt: skip
+@pytest.mark.parametrize(
+    "case",
+    [
+        "missing model",
+        "damaged model",
+        "folder as model",
+        "missing data",
+        "empty folder",
+        "damaged data",
+        "unknown name",
+    ],
+)
 def test_bad_files_get_one_line_and_their_code(capfd, model_file, tmp_path, case):
     model, data, wanted, words = bad_files(tmp_path)[case]
     code, _, err = run(capfd, "audit", model or model_file, "--data", data, "--out", tmp_path / "r")
@@ -148,25 +182,30 @@ def test_bad_files_get_one_line_and_their_code(capfd, model_file, tmp_path, case
 
 def test_code_in_a_model_file_is_refused(capfd, tmp_path):
     path = tmp_path / "lambda.keras"
-    keras.Sequential([keras.Input((8, 8, 1)), keras.layers.Flatten(), keras.layers.Lambda(lambda x: x[:, :10])]).save(path)
+    keras.Sequential([keras.Input((8, 8, 1)), keras.layers.Flatten(), keras.layers.Lambda(lambda x: x[:, :10])]).save(
+        path
+    )
     code, _, err = run(capfd, "audit", path, "--data", "digits", "--out", tmp_path / "r")
     assert code == 4
     assert err.count("\n") == 1
     assert "code of its own" in err
 
 
-@pytest.mark.parametrize("arguments, words", [
-    (("attack", "pgd", "m.keras", "--data", "digits", "--eps", "-1"), "greater than or equal to 0"),
-    (("attack", "pgd", "m.keras", "--data", "digits", "--eps", "eight"), "8/255"),
-    (("attack", "pgd", "m.keras", "--data", "digits", "--norm", "l7"), "l7"),
-    (("attack", "pgdd", "m.keras"), "pgdd"),
-    (("audit", "m.keras"), "--data"),
-    (("audit", "m.keras", "--data", "digits", "--eps", "linf"), "linf=2/255"),
-    (("audit", "m.keras", "--data", "digits", "--eps", "linf=-1"), "at least 0"),
-    (("audit", "m.keras", "--data", "digits", "--preset", "fast"), "fast"),
-    (("report", "no-such-run"), "result.json"),
-    (("nonsense",), "nonsense"),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    "arguments, words",
+    [
+        (("attack", "pgd", "m.keras", "--data", "digits", "--eps", "-1"), "greater than or equal to 0"),
+        (("attack", "pgd", "m.keras", "--data", "digits", "--eps", "eight"), "8/255"),
+        (("attack", "pgd", "m.keras", "--data", "digits", "--norm", "l7"), "l7"),
+        (("attack", "pgdd", "m.keras"), "pgdd"),
+        (("audit", "m.keras"), "--data"),
+        (("audit", "m.keras", "--data", "digits", "--eps", "linf"), "linf=2/255"),
+        (("audit", "m.keras", "--data", "digits", "--eps", "linf=-1"), "at least 0"),
+        (("audit", "m.keras", "--data", "digits", "--preset", "fast"), "fast"),
+        (("report", "no-such-run"), "result.json"),
+        (("nonsense",), "nonsense"),
+    ],
+)
 def test_bad_usage_is_code_2_without_a_traceback(capfd, arguments, words):
     code, _, err = run(capfd, *arguments)
     assert code == 2

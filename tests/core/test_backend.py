@@ -67,7 +67,9 @@ def test_calling_a_model_leaves_its_state_alone():
     model = keras.Sequential([keras.Input((3,)), keras.layers.BatchNormalization(), keras.layers.Dropout(0.5)])
     before = [np.array(w) for w in model.get_weights()]
     x = np.random.default_rng(0).normal(size=(8, 3)).astype("float32") + 5
-    one, two = (backend.to_numpy(backend.call(model, backend.weights(model), ops.convert_to_tensor(x))) for _ in range(2))
+    one, two = (
+        backend.to_numpy(backend.call(model, backend.weights(model), ops.convert_to_tensor(x))) for _ in range(2)
+    )
     np.testing.assert_array_equal(one, two)
     for old, new in zip(before, model.get_weights(), strict=True):
         np.testing.assert_array_equal(old, new)
@@ -89,7 +91,9 @@ importlib.util.find_spec = without
 
 def test_the_first_framework_that_is_installed_is_chosen(tmp_path):
     code = f"HIDDEN = {{'tensorflow', 'jax'}}\n{HIDE}\nimport os, hoplon\nprint(os.environ.get('KERAS_BACKEND'))"
-    assert _python(code, KERAS_HOME=str(tmp_path)).stdout.strip() == ("torch" if "torch" in backend.installed() else "None")
+    assert _python(code, KERAS_HOME=str(tmp_path)).stdout.strip() == (
+        "torch" if "torch" in backend.installed() else "None"
+    )
 
 
 def test_no_framework_is_one_clear_line(tmp_path):

@@ -16,7 +16,9 @@ X = np.random.default_rng(0).uniform(size=(6, 4, 4, 1)).astype("float32")
 
 def sequential(*tail, classes=3):
     keras.utils.set_random_seed(0)
-    return keras.Sequential([keras.Input((4, 4, 1)), layers.Conv2D(3, 2), layers.Flatten(), layers.Dense(classes), *tail])
+    return keras.Sequential(
+        [keras.Input((4, 4, 1)), layers.Conv2D(3, 2), layers.Flatten(), layers.Dense(classes), *tail]
+    )
 
 
 def functional(*tail, classes=3):
@@ -139,8 +141,13 @@ def test_a_randomised_model_draws_anew_each_time():
 
 def test_half_precision_models_give_float32_logits():
     keras.utils.set_random_seed(0)
-    model = keras.Sequential([keras.Input((4, 4, 1)), layers.Flatten(dtype="mixed_bfloat16"),
-                              layers.Dense(3, activation="softmax", dtype="mixed_bfloat16")])  # fmt: skip
+    model = keras.Sequential(
+        [
+            keras.Input((4, 4, 1)),
+            layers.Flatten(dtype="mixed_bfloat16"),
+            layers.Dense(3, activation="softmax", dtype="mixed_bfloat16"),
+        ]
+    )
     classifier = Classifier(model)
     assert classifier.logits(X).dtype == np.float32
     assert classifier.lifted == "softmax"
@@ -151,7 +158,9 @@ def test_half_precision_models_give_float32_logits():
 def test_a_torch_module_is_left_in_the_mode_it_was_in():
     import torch
 
-    module = torch.nn.Sequential(torch.nn.Flatten(), torch.nn.BatchNorm1d(16), torch.nn.Dropout(0.5), torch.nn.Linear(16, 3))
+    module = torch.nn.Sequential(
+        torch.nn.Flatten(), torch.nn.BatchNorm1d(16), torch.nn.Dropout(0.5), torch.nn.Linear(16, 3)
+    )
     module.train()
     running = module[1].running_mean.clone()
     classifier = Classifier(module)
@@ -184,13 +193,16 @@ def test_a_logit_that_is_not_finite_is_no_class():
 # -- what is refused, and in what words ------------------------------------------------------------
 
 
-@pytest.mark.parametrize("bad, error, words", [
-    (X[0, 0, 0], ShapeError, r"batch of numeric images.*Received: shape \(1,\).*x\[None\]"),
-    (X * 255, BoundsError, r"declared bounds \[0, 1\].*Received: min=.*max=2.*Rescale"),
-    (X - 1, BoundsError, r"declared bounds"),
-    (np.where(X > 0.9, np.nan, X), BoundsError, r"finite.*Received: NaN or infinity in \d of 6 images"),
-    (X.astype(str), ShapeError, r"dtype"),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    "bad, error, words",
+    [
+        (X[0, 0, 0], ShapeError, r"batch of numeric images.*Received: shape \(1,\).*x\[None\]"),
+        (X * 255, BoundsError, r"declared bounds \[0, 1\].*Received: min=.*max=2.*Rescale"),
+        (X - 1, BoundsError, r"declared bounds"),
+        (np.where(X > 0.9, np.nan, X), BoundsError, r"finite.*Received: NaN or infinity in \d of 6 images"),
+        (X.astype(str), ShapeError, r"dtype"),
+    ],
+)
 def test_bad_images(bad, error, words):
     with pytest.raises(error, match=words):
         Classifier(sequential()).checked_images(bad)
@@ -208,8 +220,15 @@ def test_labels_in_every_form(good):
     np.testing.assert_array_equal(classifier.checked_labels(good, 3), [0, 1, 2])
 
 
-@pytest.mark.parametrize("bad, words", [([0, 1, 3], "classes 0 to 2.*from 0 to 3"), ([0, 1], "3 class numbers"),
-                                        ([-1, 0, 1], "from -1"), ([0.5, 1, 2], "class numbers")])  # fmt: skip
+@pytest.mark.parametrize(
+    "bad, words",
+    [
+        ([0, 1, 3], "classes 0 to 2.*from 0 to 3"),
+        ([0, 1], "3 class numbers"),
+        ([-1, 0, 1], "from -1"),
+        ([0.5, 1, 2], "class numbers"),
+    ],
+)
 def test_bad_labels(bad, words):
     classifier = Classifier(sequential())
     classifier.settle(X)

@@ -101,8 +101,13 @@ def test_maximum_reaches_the_dual_norm_where_the_box_is_wide(norm):
 def test_l2_maximum_in_a_tight_box_agrees_with_a_solver():
     rng = np.random.default_rng(1)
     g, low, high = rng.normal(size=(1, 6)), -rng.uniform(0.1, 1, (1, 6)), rng.uniform(0.1, 1, (1, 6))
-    solved = minimize(lambda d: -d @ g[0], np.zeros(6), bounds=list(zip(low[0], high[0], strict=True)), method="SLSQP",
-                      constraints={"type": "ineq", "fun": lambda d: 0.7**2 - d @ d})  # fmt: skip
+    solved = minimize(
+        lambda d: -d @ g[0],
+        np.zeros(6),
+        bounds=list(zip(low[0], high[0], strict=True)),
+        method="SLSQP",
+        constraints={"type": "ineq", "fun": lambda d: 0.7**2 - d @ d},
+    )
     best = maximise(norms.L2(), g, np.full(1, 0.7), low, high)
     np.testing.assert_allclose(inner(g, best), -solved.fun, rtol=1e-4)
 
@@ -117,7 +122,9 @@ def test_steepest_has_size_one_and_zero_for_no_gradient(norm):
 @pytest.mark.parametrize("scale", [1e-25, 1e-10, 1e20])
 def test_l2_direction_survives_tiny_and_huge_gradients(scale):
     g = np.random.default_rng(0).normal(size=SHAPE)
-    np.testing.assert_allclose(norms.L2().measure(backend.to_numpy(norms.L2().steepest(*tensors(g * scale)))), 1, rtol=1e-5)
+    np.testing.assert_allclose(
+        norms.L2().measure(backend.to_numpy(norms.L2().steepest(*tensors(g * scale)))), 1, rtol=1e-5
+    )
 
 
 @pytest.mark.parametrize("norm", ALL, ids=lambda n: n.name)

@@ -80,9 +80,7 @@ def test_labels_without_a_name_are_refused():
 # ---- labels and ranges
 
 
-@pytest.mark.parametrize(
-    "form", [lambda y: y, lambda y: y[:, None], lambda y: np.eye(4)[y], np.float64, np.uint8]
-)
+@pytest.mark.parametrize("form", [lambda y: y, lambda y: y[:, None], lambda y: np.eye(4)[y], np.float64, np.uint8])
 def test_labels_of_every_form_become_the_same_numbers(form):
     y = np.array([3, 0, 2])
     labels = as_labels(np.asarray(form(y)), "here")
@@ -188,9 +186,7 @@ def test_a_name_found_nowhere_tells_where_it_was_sought(monkeypatch):
         raise OSError("no route to host")
 
     monkeypatch.setattr(mnist, "load_data", offline)
-    with pytest.raises(
-        DataError, match=r"HOPLON_DATA \(not set\).*package.*keras.datasets \(no route.*set HOPLON"
-    ):
+    with pytest.raises(DataError, match=r"HOPLON_DATA \(not set\).*package.*keras.datasets \(no route.*set HOPLON"):
         load("mnist")
 
 

@@ -40,9 +40,7 @@ def test_sigmoid_is_finite_and_symmetric_everywhere():
 
 def test_slope_is_the_derivative_of_the_sigmoid():
     z = np.linspace(-5, 5, 11)
-    np.testing.assert_allclose(
-        sigmoid_slope(sigmoid(z)), (sigmoid(z + 1e-6) - sigmoid(z - 1e-6)) / 2e-6, atol=1e-9
-    )
+    np.testing.assert_allclose(sigmoid_slope(sigmoid(z)), (sigmoid(z + 1e-6) - sigmoid(z - 1e-6)) / 2e-6, atol=1e-9)
 
 
 def test_truncated_normal_stops_at_two_and_has_its_own_spread():
@@ -101,9 +99,7 @@ def test_a_file_that_holds_no_network_is_refused(tmp_path):
     np.savez(tmp_path / "a.npz", w1=np.zeros((2, 2)))
     with pytest.raises(DataError, match=r"must hold the arrays.*Received: \['w1'\]"):
         SigmoidNet.restore(tmp_path / "a.npz")
-    np.savez(
-        tmp_path / "a.npz", w1=np.zeros((2, 3)), b1=np.zeros((1, 2)), w2=np.zeros((3, 2)), b2=np.zeros((1, 2))
-    )
+    np.savez(tmp_path / "a.npz", w1=np.zeros((2, 3)), b1=np.zeros((1, 2)), w2=np.zeros((3, 2)), b2=np.zeros((1, 2)))
     with pytest.raises(ShapeError, match=r"b1 \(1, 2\)"):
         SigmoidNet.restore(tmp_path / "a.npz")
     with pytest.raises(DataError, match="readable npz"):

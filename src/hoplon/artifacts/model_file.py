@@ -24,8 +24,11 @@ def sha256(path: str | Path) -> str:
 def model_format(path: Path) -> str:
     """Which kind of model file this is, by its name and its first bytes."""
     if path.is_dir():
-        raise ModelError.expected("A model is one file: .keras or .h5.", f"the folder {path}",
-                                  "A TensorFlow SavedModel holds code; save the model as .keras instead.")  # fmt: skip
+        raise ModelError.expected(
+            "A model is one file: .keras or .h5.",
+            f"the folder {path}",
+            "A TensorFlow SavedModel holds code; save the model as .keras instead.",
+        )
     if not path.is_file():
         raise DataError.expected("The model file must exist.", f"{path}, which does not", "Check the path.")
     if path.suffix.lower() not in FORMATS:
@@ -33,8 +36,9 @@ def model_format(path: Path) -> str:
     kind = FORMATS[path.suffix.lower()]
     signed = zipfile.is_zipfile(path) if kind == "keras" else path.read_bytes()[:8] == b"\x89HDF\r\n\x1a\n"
     if not signed:
-        raise ModelError.expected(f"{path.name} must hold what its name says, a {kind} file.", "other bytes",
-                                  "It may be damaged or misnamed.")  # fmt: skip
+        raise ModelError.expected(
+            f"{path.name} must hold what its name says, a {kind} file.", "other bytes", "It may be damaged or misnamed."
+        )
     return kind
 
 
@@ -61,10 +65,12 @@ def _said_plainly(path: Path, error: Exception) -> Exception:
     text = " ".join(str(error).split())
     if any(word in text for word in _UNSAFE):
         return UnsafeError.expected(
-            f"{path.name} must load without running code of its own.", text[:160],
+            f"{path.name} must load without running code of its own.",
+            text[:160],
             "Rebuild the model from plain layers; if you trust its author, load it yourself and call hoplon.audit.run.",
-        )  # fmt: skip
+        )
     return ModelError.expected(
-        f"Keras must be able to load {path.name}.", f"{type(error).__name__}: {text[:240]}",
+        f"Keras must be able to load {path.name}.",
+        f"{type(error).__name__}: {text[:240]}",
         "Custom layers must be registered with keras.saving.register_keras_serializable before loading.",
-    )  # fmt: skip
+    )

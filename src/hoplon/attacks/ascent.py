@@ -24,9 +24,15 @@ class Ascent:
 
 
 def climb(
-    classifier: Classifier, x: np.ndarray, task: Task, ascent: Ascent, *,
-    steps: int, step_size: np.ndarray, random_start: bool = False,
-) -> np.ndarray:  # fmt: skip
+    classifier: Classifier,
+    x: np.ndarray,
+    task: Task,
+    ascent: Ascent,
+    *,
+    steps: int,
+    step_size: np.ndarray,
+    random_start: bool = False,
+) -> np.ndarray:
     """Candidates after at most `steps` steps of `step_size` [n]: the success found, else the last point."""
     low, high = classifier.bounds
     norm = norms.get(ascent.norm)
@@ -40,10 +46,15 @@ def climb(
     def first(rows: np.ndarray) -> dict[str, np.ndarray]:
         n, delta = len(rows), start(rows)
         return {
-            "x": x[rows], "delta": delta, "best": delta, "value": np.full(n, -np.inf, np.float32),
-            "classes": task.goal.classes[rows].astype(np.int32), "eps": task.eps[rows],
-            "step_size": step_size[rows].astype(np.float32), "steps": np.full(n, steps, np.int32),
-        }  # fmt: skip
+            "x": x[rows],
+            "delta": delta,
+            "best": delta,
+            "value": np.full(n, -np.inf, np.float32),
+            "classes": task.goal.classes[rows].astype(np.int32),
+            "eps": task.eps[rows],
+            "step_size": step_size[rows].astype(np.float32),
+            "steps": np.full(n, steps, np.int32),
+        }
 
     found = np.empty_like(x)
     for rows, final in stepping.run(classifier, ascend, (ascent,), first, task):

@@ -48,10 +48,13 @@ class Task:
     def only(self, rows: np.ndarray) -> "Task":
         """The task for some of the examples, with meters of its own."""
         return replace(
-            self, goal=self.goal.only(rows), eps=self.eps[rows],
-            keys=self.keys.only(rows), queries=np.zeros(len(rows), np.int64),
+            self,
+            goal=self.goal.only(rows),
+            eps=self.eps[rows],
+            keys=self.keys.only(rows),
+            queries=np.zeros(len(rows), np.int64),
             gradients=np.zeros(len(rows), np.int64),
-        )  # fmt: skip
+        )
 
 
 class Attack(ABC):
@@ -73,9 +76,18 @@ class Attack(ABC):
         """Candidates for x [n, ...] float32, one each: [n, ...]. Judged by the caller."""
 
     def __call__(
-        self, classifier: Classifier, x: Any, labels: Any = None, *, targets: Any = None, eps: Any = None,
-        seed: int = 0, ids: Any = None, batch_size: int = BATCH_SIZE, progress: Progress | None = None,
-    ) -> AttackResult:  # fmt: skip
+        self,
+        classifier: Classifier,
+        x: Any,
+        labels: Any = None,
+        *,
+        targets: Any = None,
+        eps: Any = None,
+        seed: int = 0,
+        ids: Any = None,
+        batch_size: int = BATCH_SIZE,
+        progress: Progress | None = None,
+    ) -> AttackResult:
         """Attack images and report what a fresh forward pass confirms.
 
         Args:
@@ -93,8 +105,15 @@ class Attack(ABC):
         clean = decide(classifier.logits(x, batch_size))
         goal = _goal(classifier, clean, labels, targets)
         ids = np.arange(len(x)) if ids is None else np.asarray(ids, np.int64)
-        task = Task(goal, _radii(self.eps if eps is None else eps, len(x)), Keys(seed, ids),
-                    np.ones(len(x), np.int64), np.zeros(len(x), np.int64), batch_size, progress)  # fmt: skip
+        task = Task(
+            goal,
+            _radii(self.eps if eps is None else eps, len(x)),
+            Keys(seed, ids),
+            np.ones(len(x), np.int64),
+            np.zeros(len(x), np.int64),
+            batch_size,
+            progress,
+        )
         return _Referee(self, classifier, x, task, clean).judge()
 
 
@@ -119,10 +138,16 @@ class _Referee:
                 break
             self._try(survivors, restart)
         return AttackResult(
-            x_adv=self.x_adv, success=self.success, distance=self.distance, predictions=self.predictions,
-            clean_predictions=self.clean, queries=self.task.queries, gradients=self.task.gradients,
-            eps=self.task.eps.astype(np.float64), attack=self.attack,
-        )  # fmt: skip
+            x_adv=self.x_adv,
+            success=self.success,
+            distance=self.distance,
+            predictions=self.predictions,
+            clean_predictions=self.clean,
+            queries=self.task.queries,
+            gradients=self.task.gradients,
+            eps=self.task.eps.astype(np.float64),
+            attack=self.attack,
+        )
 
     def _try(self, rows: np.ndarray, restart: int) -> None:
         task = self.task.only(rows)

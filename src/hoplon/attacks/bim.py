@@ -19,12 +19,12 @@ class BIM(Attack):
     """
 
     norms, strength, paper = ("linf", "l2", "l1"), 1.02, "arXiv:1607.02533"
-    norm: Literal["linf", "l2", "l1"] = option("linf", "ball to stay in: linf, l2 or l1")
-    eps: float = option(8 / 255, "radius of the ball, in the units of the images", ge=0)
-    steps: int = option(10, "gradient steps", ge=1)
-    rel_step: float = option(0.2, "length of a step, as a share of eps", gt=0, le=1)
-    loss: Literal["ce", "margin", "dlr", "mse"] = option("ce", "loss to climb: ce, margin, dlr or mse")
-    early_stop: bool = option(True, "leave an example at its first success")
+    norm: Literal["linf", "l2", "l1"] = option(default="linf", help="ball to stay in: linf, l2 or l1")
+    eps: float = option(default=8 / 255, help="radius of the ball, in the units of the images", ge=0)
+    steps: int = option(default=10, help="gradient steps", ge=1)
+    rel_step: float = option(default=0.2, help="length of a step, as a share of eps", gt=0, le=1)
+    loss: Literal["ce", "margin", "dlr", "mse"] = option(default="ce", help="loss to climb: ce, margin, dlr or mse")
+    early_stop: bool = option(default=True, help="leave an example at its first success")
 
     def perturb(self, classifier: Classifier, x: np.ndarray, task: Task) -> np.ndarray:
         ascent = Ascent(self.norm, self.loss, task.goal.targeted, self.early_stop)

@@ -24,9 +24,7 @@ from .crafting import Crafting, classifier_of
 from .recipe import Recipe, follow, has_values
 
 
-def fgsm(
-    model: Any, x: Any, eps: float = 0.01, epochs: int = 1, clip_min: Any = 0.0, clip_max: Any = 1.0
-) -> Any:
+def fgsm(model: Any, x: Any, eps: float = 0.01, epochs: int = 1, clip_min: Any = 0.0, clip_max: Any = 1.0) -> Any:
     """Leave the predicted class by steps of the gradient's sign (Goodfellow et al. 2015, arXiv:1412.6572).
 
     `model` is a Keras model, a `torch.nn.Module`, a function `f(x) -> logits` or `f(x, logits=False)`
@@ -39,9 +37,14 @@ def fgsm(
 
 
 def tgsm(
-    model: Any, x: Any, y: Any = None, eps: float = 0.01, epochs: int = 1,
-    clip_min: Any = 0.0, clip_max: Any = 1.0,
-) -> Any:  # fmt: skip
+    model: Any,
+    x: Any,
+    y: Any = None,
+    eps: float = 0.01,
+    epochs: int = 1,
+    clip_min: Any = 0.0,
+    clip_max: Any = 1.0,
+) -> Any:
     """Reach the class `y` by steps of the gradient's sign: `fgmt` under its older name.
 
     >>> tgsm(model, x, y=3, eps=0.01, epochs=30).shape
@@ -51,9 +54,14 @@ def tgsm(
 
 
 def fgm(
-    model: Any, x: Any, eps: float = 0.01, epochs: int = 1, sign: bool = True,
-    clip_min: Any = 0.0, clip_max: Any = 1.0,
-) -> Any:  # fmt: skip
+    model: Any,
+    x: Any,
+    eps: float = 0.01,
+    epochs: int = 1,
+    sign: bool = True,
+    clip_min: Any = 0.0,
+    clip_max: Any = 1.0,
+) -> Any:
     """Leave the predicted class: `fgsm`, or with `sign=False` by steps of eps times the gradient as it is.
 
     >>> fgm(model, x, eps=10.0, epochs=5, sign=False).shape
@@ -63,9 +71,15 @@ def fgm(
 
 
 def fgmt(
-    model: Any, x: Any, y: Any = None, eps: float = 0.01, epochs: int = 1, sign: bool = True,
-    clip_min: Any = 0.0, clip_max: Any = 1.0,
-) -> Any:  # fmt: skip
+    model: Any,
+    x: Any,
+    y: Any = None,
+    eps: float = 0.01,
+    epochs: int = 1,
+    sign: bool = True,
+    clip_min: Any = 0.0,
+    clip_max: Any = 1.0,
+) -> Any:
     """Reach the class `y`: one for all, one per image [n] or one-hot [n, k]; the least likely one by default.
 
     Where `x` is a `keras.Input`, `y` may be another: the crafting model then takes both.
@@ -82,8 +96,9 @@ def _recipe(eps: Any, epochs: Any, sign: bool, targeted: bool, clip_min: Any, cl
     try:
         step, (low, high) = abs(float(eps)), (np.asarray(end, np.float32) for end in (clip_min, clip_max))
     except (TypeError, ValueError):
-        raise OptionError.expected("`eps`, `clip_min` and `clip_max` must be numbers.",
-                                   f"{eps!r}, {clip_min!r}, {clip_max!r}") from None  # fmt: skip
+        raise OptionError.expected(
+            "`eps`, `clip_min` and `clip_max` must be numbers.", f"{eps!r}, {clip_min!r}, {clip_max!r}"
+        ) from None
     if not np.isfinite(step):
         raise OptionError.expected("`eps` must be a finite number, the length of one step.", repr(eps))
     if not (np.isfinite(low).all() and np.isfinite(high).all() and (low < high).all()):
@@ -110,9 +125,15 @@ def _symbolic(model: Any, x: Any, y: Any, recipe: Recipe) -> Any:
     """A crafting layer, applied."""
     each = isinstance(y, keras.KerasTensor)
     layer = Crafting(
-        classifier_of(model), recipe.eps, recipe.epochs, recipe.sign, recipe.targeted,
-        None if each else _one_target(y), recipe.low, recipe.high,
-    )  # fmt: skip
+        classifier_of(model),
+        recipe.eps,
+        recipe.epochs,
+        recipe.sign,
+        recipe.targeted,
+        None if each else _one_target(y),
+        recipe.low,
+        recipe.high,
+    )
     return layer(x, y) if each else layer(x)
 
 
@@ -124,7 +145,7 @@ def _one_target(y: Any) -> int | None:
             "Where `x` is a keras.Input, `y` must be None, one class number, or a keras.Input too.",
             f"{type(y).__name__} of shape {np.shape(y)}",
             "With y=keras.Input((), dtype='int32') the crafting model is keras.Model([x, y], x_adv).",
-        )  # fmt: skip
+        )
     return int(y)
 
 
@@ -154,14 +175,16 @@ def _checked_images(x: np.ndarray, recipe: Recipe) -> np.ndarray:
     """Images as float32 [n, ...] in the clip range; outside it the first clip would be the whole attack."""
     if x.dtype.kind not in "fiub" or x.ndim < 2:
         raise ShapeError.expected(
-            "`x` must be a batch of numeric images [n, ...].", f"shape {x.shape}, dtype {x.dtype}",
+            "`x` must be a batch of numeric images [n, ...].",
+            f"shape {x.shape}, dtype {x.dtype}",
             "A single image needs x[None].",
-        )  # fmt: skip
+        )
     x = x.astype(np.float32, copy=False)
     slack = 1e-6 * (recipe.high - recipe.low)
     if not ((x >= recipe.low - slack) & (x <= recipe.high + slack)).all():
         raise BoundsError.expected(
             f"`x` must be finite and lie in [clip_min, clip_max] = {say_bounds((recipe.low, recipe.high))}.",
-            f"min={x.min():.4g}, max={x.max():.4g}", "Rescale the images, or pass clip_min and clip_max.",
-        )  # fmt: skip
+            f"min={x.min():.4g}, max={x.max():.4g}",
+            "Rescale the images, or pass clip_min and clip_max.",
+        )
     return x

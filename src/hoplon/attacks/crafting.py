@@ -62,10 +62,18 @@ class Crafting(keras.layers.Layer):
     """
 
     def __init__(
-        self, model: Any, eps: float = 0.01, epochs: int = 1, sign: bool = True, targeted: bool = False,
-        target: int | None = None, clip_min: Any = 0.0, clip_max: Any = 1.0, outputs: str = "auto",
+        self,
+        model: Any,
+        eps: float = 0.01,
+        epochs: int = 1,
+        sign: bool = True,
+        targeted: bool = False,
+        target: int | None = None,
+        clip_min: Any = 0.0,
+        clip_max: Any = 1.0,
+        outputs: str = "auto",
         **options: Any,
-    ) -> None:  # fmt: skip
+    ) -> None:
         super().__init__(**{"dtype": "float32", **options})
         low, high = (np.asarray(end, np.float32) for end in (clip_min, clip_max))
         self.recipe = Recipe(eps, epochs, sign, targeted, low, high)
@@ -112,14 +120,19 @@ class Crafting(keras.layers.Layer):
                 "Only a crafting model of a Keras model can be saved.",
                 f"one of a {type(self.classifier.model).__name__}",
                 "Make it from the Keras model itself, or save that one and make the crafting model anew.",
-            )  # fmt: skip
+            )
         recipe = self.recipe
         return super().get_config() | {
             "model": self.attacked,
-            "eps": recipe.eps, "epochs": recipe.epochs, "sign": recipe.sign, "targeted": recipe.targeted,
-            "target": self.target, "clip_min": recipe.low.tolist(), "clip_max": recipe.high.tolist(),
+            "eps": recipe.eps,
+            "epochs": recipe.epochs,
+            "sign": recipe.sign,
+            "targeted": recipe.targeted,
+            "target": self.target,
+            "clip_min": recipe.low.tolist(),
+            "clip_max": recipe.high.tolist(),
             "outputs": self.classifier._outputs,
-        }  # fmt: skip
+        }
 
     @classmethod
     def from_config(cls, config: dict[str, Any]) -> "Crafting":

@@ -22,9 +22,9 @@ class FGSM(Attack):
     """
 
     norms, strength, paper = ("linf", "l2", "l1", "l0"), 1.001, "arXiv:1412.6572"
-    norm: Literal["linf", "l2", "l1", "l0"] = option("linf", "ball to stay in: linf, l2, l1 or l0")
-    eps: float = option(8 / 255, "radius of the ball, in the units of the images", ge=0)
-    loss: Literal["ce", "margin", "dlr", "mse"] = option("ce", "loss to climb: ce, margin, dlr or mse")
+    norm: Literal["linf", "l2", "l1", "l0"] = option(default="linf", help="ball to stay in: linf, l2, l1 or l0")
+    eps: float = option(default=8 / 255, help="radius of the ball, in the units of the images", ge=0)
+    loss: Literal["ce", "margin", "dlr", "mse"] = option(default="ce", help="loss to climb: ce, margin, dlr or mse")
 
     def perturb(self, classifier: Classifier, x: np.ndarray, task: Task) -> np.ndarray:
         ascent = Ascent(self.norm, self.loss, task.goal.targeted, early_stop=False, leap=True)

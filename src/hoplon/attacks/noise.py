@@ -20,10 +20,12 @@ class Noise(Attack):
     """
 
     norms, strength, paper = ("linf", "l2", "l1"), None, "arXiv:2007.07677"
-    kind: Literal["uniform", "gaussian", "sign"] = option("uniform", "distribution: uniform, gaussian or sign")
-    norm: Literal["linf", "l2", "l1"] = option("linf", "ball to stay in: linf, l2 or l1")
-    eps: float = option(8 / 255, "size of the noise, in the units of the images", ge=0)
-    restarts: int = option(10, "draws, each on the survivors of those before", ge=1)
+    kind: Literal["uniform", "gaussian", "sign"] = option(
+        default="uniform", help="distribution: uniform, gaussian or sign"
+    )
+    norm: Literal["linf", "l2", "l1"] = option(default="linf", help="ball to stay in: linf, l2 or l1")
+    eps: float = option(default=8 / 255, help="size of the noise, in the units of the images", ge=0)
+    restarts: int = option(default=10, help="draws, each on the survivors of those before", ge=1)
 
     def perturb(self, classifier: Classifier, x: np.ndarray, task: Task) -> np.ndarray:
         noise = task.keys.draw(np.arange(len(x)), lambda rng, _: _draw(rng, self.kind, x.shape[1:]))
@@ -65,10 +67,10 @@ class SignWalk(Attack):
     """
 
     norms, strength, paper = ("linf", "l2", "l1"), None, "baseline"
-    norm: Literal["linf", "l2", "l1"] = option("linf", "ball to stay in: linf, l2 or l1")
-    eps: float = option(1.0, "radius of the ball, in the units of the images", ge=0)
-    steps: int = option(300, "steps of the walk", ge=1)
-    step_size: float = option(0.01, "length of a step, in the units of the images", gt=0)
+    norm: Literal["linf", "l2", "l1"] = option(default="linf", help="ball to stay in: linf, l2 or l1")
+    eps: float = option(default=1.0, help="radius of the ball, in the units of the images", ge=0)
+    steps: int = option(default=300, help="steps of the walk", ge=1)
+    step_size: float = option(default=0.01, help="length of a step, in the units of the images", gt=0)
 
     def perturb(self, classifier: Classifier, x: np.ndarray, task: Task) -> np.ndarray:
         walked = x.copy()
@@ -76,9 +78,7 @@ class SignWalk(Attack):
             self._walk(classifier, x, walked, task, np.arange(start, min(start + task.batch_size, len(x))))
         return walked
 
-    def _walk(
-        self, classifier: Classifier, x: np.ndarray, walked: np.ndarray, task: Task, rows: np.ndarray
-    ) -> None:  # fmt: skip
+    def _walk(self, classifier: Classifier, x: np.ndarray, walked: np.ndarray, task: Task, rows: np.ndarray) -> None:
         rngs = {i: task.keys.rng(i, NOISE) for i in rows}
         for _ in range(self.steps):
             signs = np.stack([_draw(rngs[i], "sign", x.shape[1:]) for i in rows])

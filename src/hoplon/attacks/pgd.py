@@ -19,14 +19,14 @@ class PGD(Attack):
     """
 
     norms, strength, paper = ("linf", "l2", "l1"), 1.02, "arXiv:1706.06083"
-    norm: Literal["linf", "l2", "l1"] = option("linf", "ball to stay in: linf, l2 or l1")
-    eps: float = option(8 / 255, "radius of the ball, in the units of the images", ge=0)
-    steps: int = option(40, "gradient steps", ge=1)
-    step_size: float | None = option(None, "length of a step; 4 * eps / steps when not given", gt=0)
-    loss: Literal["ce", "margin", "dlr", "mse"] = option("ce", "loss to climb: ce, margin, dlr or mse")
-    random_start: bool = option(True, "begin at a random point of the ball")
-    restarts: int = option(1, "tries, each on the survivors of those before", ge=1)
-    early_stop: bool = option(True, "leave an example at its first success")
+    norm: Literal["linf", "l2", "l1"] = option(default="linf", help="ball to stay in: linf, l2 or l1")
+    eps: float = option(default=8 / 255, help="radius of the ball, in the units of the images", ge=0)
+    steps: int = option(default=40, help="gradient steps", ge=1)
+    step_size: float | None = option(default=None, help="length of a step; 4 * eps / steps when not given", gt=0)
+    loss: Literal["ce", "margin", "dlr", "mse"] = option(default="ce", help="loss to climb: ce, margin, dlr or mse")
+    random_start: bool = option(default=True, help="begin at a random point of the ball")
+    restarts: int = option(default=1, help="tries, each on the survivors of those before", ge=1)
+    early_stop: bool = option(default=True, help="leave an example at its first success")
 
     def perturb(self, classifier: Classifier, x: np.ndarray, task: Task) -> np.ndarray:
         step = 4 * task.eps / self.steps if self.step_size is None else np.full_like(task.eps, self.step_size)

@@ -101,9 +101,7 @@ def _own_aim(classifier: Classifier, targeted: bool, weights: Any, x: Any) -> An
     return ops.cast((ops.argmin if targeted else ops.argmax)(logits, axis=-1), "int32")
 
 
-def _step(
-    classifier: Classifier, sign: bool, weights: Any, x: Any, classes: Any, eps: Any, low: Any, high: Any
-) -> Any:
+def _step(classifier: Classifier, sign: bool, weights: Any, x: Any, classes: Any, eps: Any, low: Any, high: Any) -> Any:
     gradient = gradient_of(classifier, "ce", weights, x, classes)[2]
     direction = norms.Linf().steepest(gradient) if sign else gradient
     return ops.minimum(ops.maximum(x + eps * direction, low), high)

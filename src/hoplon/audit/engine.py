@@ -35,9 +35,10 @@ def run(case: Case, plan: Plan, subject: Subject, store: Store, watch: Watcher) 
         if piece.kind == "evasion" and (reason := refusal(plan, subject, store)):
             watch(Step(done + 1, total, piece.title, "skipped", reason))
             continue
-        watch(Step(done, total, piece.title, "start"))
+        start = Step(done, total, piece.title, "start")
+        watch(start)
         try:
-            store.put(key, _done(case, piece, lambda note, d=done, p=piece: watch(Step(d, total, p.title, "start", note))))
+            store.put(key, _done(case, piece, start, watch))
         except Exception as error:
             if isinstance(error, HoplonError) and piece.kind != "evasion":
                 raise  # wrong input: nothing that follows could be right
@@ -47,7 +48,7 @@ def run(case: Case, plan: Plan, subject: Subject, store: Store, watch: Watcher) 
             watch(Step(done + 1, total, piece.title, "done"))
 
 
-def _done(case: Case, piece: Piece, say: Callable[[str], None]) -> Table:
+def _done(case: Case, piece: Piece, start: Step, watch: Watcher) -> Table:
     """The piece's table; out of memory halves the batch and says so."""
     while True:
         try:
@@ -56,7 +57,8 @@ def _done(case: Case, piece: Piece, say: Callable[[str], None]) -> Table:
             if not _out_of_memory(error) or case.batch_size == 1:
                 raise
             case = replace(case, batch_size=case.batch_size // 2)
-            say(f"out of memory: trying again with batches of {case.batch_size}")
+            note = f"out of memory: trying again with batches of {case.batch_size}"
+            watch(replace(start, note=note))
 
 
 def _out_of_memory(error: BaseException) -> bool:

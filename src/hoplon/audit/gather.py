@@ -59,21 +59,40 @@ def scope(story: Story) -> dict[str, Any]:
     classifier, images = story.case.classifier, story.images
     counted = getattr(classifier.model, "count_params", None)
     return {
-        "model": {**story.model, "parameters": int(counted()) if counted else None,
-                  "input_shape": list(images.x.shape[1:]), "classes": classifier.num_classes,
-                  "lifted": classifier.lifted},
-        "data": {"name": images.name, "sha256": story.subject.data, "n": len(images),
-                 "shape": list(images.x.shape[1:]), "dtype": str(images.x.dtype), "split": story.asked.split},
-        "bounds": list(story.subject.bounds), "preset": story.asked.preset, "seed": story.subject.seed,
-        "attacked": story.plan.attacked, "class_names": story.class_names, "skipped": SKIPPED,
-    }  # fmt: skip
+        "model": {
+            **story.model,
+            "parameters": int(counted()) if counted else None,
+            "input_shape": list(images.x.shape[1:]),
+            "classes": classifier.num_classes,
+            "lifted": classifier.lifted,
+        },
+        "data": {
+            "name": images.name,
+            "sha256": story.subject.data,
+            "n": len(images),
+            "shape": list(images.x.shape[1:]),
+            "dtype": str(images.x.dtype),
+            "split": story.asked.split,
+        },
+        "bounds": list(story.subject.bounds),
+        "preset": story.asked.preset,
+        "seed": story.subject.seed,
+        "attacked": story.plan.attacked,
+        "class_names": story.class_names,
+        "skipped": SKIPPED,
+    }
 
 
 def manifest(story: Story) -> dict[str, Any]:
     """What a folder belongs to: refused for any other work."""
     pieces = [{"title": piece.title, "key": piece.key(story.subject)} for piece in story.plan.pieces]
-    return {"schema": SCHEMA, "hoplon": hoplon.__version__, "scope": scope(story), "pieces": pieces,
-            "digest": digest(pieces)}  # fmt: skip
+    return {
+        "schema": SCHEMA,
+        "hoplon": hoplon.__version__,
+        "scope": scope(story),
+        "pieces": pieces,
+        "digest": digest(pieces),
+    }
 
 
 def result(story: Story, store: Store, seconds: float) -> dict[str, Any]:
@@ -83,7 +102,9 @@ def result(story: Story, store: Store, seconds: float) -> dict[str, Any]:
     errors = [e for piece in story.plan.pieces if (e := store.error(piece.key(story.subject)))]
     missing = sum(not store.has(piece.key(story.subject)) for piece in story.plan.pieces)
     return {
-        "schema": SCHEMA, "hoplon": hoplon.__version__, "complete": missing == 0,
+        "schema": SCHEMA,
+        "hoplon": hoplon.__version__,
+        "complete": missing == 0,
         "scope": scope(story),
         "preflight": _findings(story, store),
         "clean": numbers.clean_section(clean_table, story.class_names),
@@ -91,10 +112,15 @@ def result(story: Story, store: Store, seconds: float) -> dict[str, Any]:
         "errors": [{"piece": e["piece"], "message": e["message"]} for e in errors],
         "recommendations": recommendations(story, evasion, missing),
         "taxonomy": TAXONOMY,
-        "reproduce": {"command": story.asked.command(), "versions": versions(), "backend": story.subject.backend,
-                      "batch_size": story.subject.batch_size, "limits": LIMITS},
+        "reproduce": {
+            "command": story.asked.command(),
+            "versions": versions(),
+            "backend": story.subject.backend,
+            "batch_size": story.subject.batch_size,
+            "limits": LIMITS,
+        },
         "timing": {"seconds": round(seconds, 1)},
-    }  # fmt: skip
+    }
 
 
 def _clean_table(story: Story, store: Store) -> Table:
@@ -106,11 +132,18 @@ def _clean_table(story: Story, store: Store) -> Table:
 def _findings(story: Story, store: Store) -> list[dict[str, Any]]:
     rows = []
     for piece in story.plan.of_kind("preflight"):
-        t = store.get(piece.key(story.subject)) or {"check": []}
+        t = store.get(piece.key(story.subject)) or {"check": np.array([])}
         for i, name in enumerate(t["check"]):
             value = float(t["value"][i])
-            rows.append({"id": str(name), "status": str(t["status"][i]), "message": str(t["message"][i]),
-                         "value": value if np.isfinite(value) else None, "remedy": str(t["remedy"][i])})  # fmt: skip
+            rows.append(
+                {
+                    "id": str(name),
+                    "status": str(t["status"][i]),
+                    "message": str(t["message"][i]),
+                    "value": value if np.isfinite(value) else None,
+                    "remedy": str(t["remedy"][i]),
+                }
+            )
     return rows
 
 
@@ -144,16 +177,30 @@ def recommendations(story: Story, evasion: dict[str, Any] | None, missing: int) 
         return [{"text": text, "command": asked.command()}]
     if asked.preset != "deep":
         harder = {"quick": "standard", "standard": "deep"}[asked.preset]
-        out.append({"text": f"Before you rely on these numbers, attack harder: the {harder} preset tries more images, "
-                    "losses and restarts.", "command": replace(asked, preset=harder, out=f"runs/{harder}").command()})  # fmt: skip
+        out.append(
+            {
+                "text": f"Before you rely on these numbers, attack harder: the {harder} preset tries more images, "
+                "losses and restarts.",
+                "command": replace(asked, preset=harder, out=f"runs/{harder}").command(),
+            }
+        )
     for section in (evasion or {"norms": []})["norms"][:1]:
         text = section["eps_text"][section["headline"]]
-        out.append({"text": f"Save what one attack finds on all images at {section['norm']} {text}.",
-                    "command": asked.attack_command("pgd", section["norm"], section["eps"][section["headline"]])})  # fmt: skip
+        out.append(
+            {
+                "text": f"Save what one attack finds on all images at {section['norm']} {text}.",
+                "command": asked.attack_command("pgd", section["norm"], section["eps"][section["headline"]]),
+            }
+        )
     return out
 
 
 def versions() -> dict[str, str]:
     """Versions of everything that can change a number."""
     ours = {name: version(name) for name in ("keras", "numpy", "scipy")}
-    return {"python": sys.version.split()[0], "hoplon": hoplon.__version__, **ours, backend.name(): backend.version()}
+    return {
+        "python": sys.version.split()[0],
+        "hoplon": hoplon.__version__,
+        **ours,
+        backend.name(): backend.version(),
+    }

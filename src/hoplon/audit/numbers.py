@@ -32,8 +32,12 @@ def clean_section(table: Table, names: list[str]) -> dict[str, Any] | None:
     confusion = np.zeros((k, k), int)
     np.add.at(confusion, (y[predicted >= 0], predicted[predicted >= 0]), 1)
     per_class = [{"name": names[c], "n": int((y == c).sum()), "correct": int(right[y == c].sum())} for c in range(k)]
-    return {"accuracy": share(right.sum(), len(y)), "per_class": per_class, "confusion": confusion.tolist(),
-            "calibration": calibration(table["confidence"], right)}  # fmt: skip
+    return {
+        "accuracy": share(right.sum(), len(y)),
+        "per_class": per_class,
+        "confusion": confusion.tolist(),
+        "calibration": calibration(table["confidence"], right),
+    }
 
 
 def calibration(confidence: np.ndarray, right: np.ndarray, bins: int = 10) -> dict[str, Any]:
@@ -72,8 +76,16 @@ def lines(plan: Plan, subject: Subject, store: Store) -> list[Line]:
         keys = [piece.key(subject) for piece in pieces]
         tables = [store.get(k) for k in keys]
         errors = [e["message"] for k in keys if (e := store.error(k))]
-        out.append(Line(key, norm, dict(pieces[0].options)["attack"], joined([t for t in tables if t is not None]),
-                        sum(t is None for t in tables), errors[0] if errors else ""))  # fmt: skip
+        out.append(
+            Line(
+                key,
+                norm,
+                dict(pieces[0].options)["attack"],
+                joined([t for t in tables if t is not None]),
+                sum(t is None for t in tables),
+                errors[0] if errors else "",
+            )
+        )
     return out
 
 
@@ -94,7 +106,9 @@ def worst_case(group: list[Line]) -> Table:
         ids = np.intersect1d(ids, table["id"])
     rows = [np.searchsorted(table["id"], ids) for table in done]
     by = np.argmin(np.stack([t["distance"][r] for t, r in zip(done, rows, strict=True)]), axis=0)
-    columns = {name: np.stack([t[name][r] for t, r in zip(done, rows, strict=True)]) for name in done[0] if name != "id"}
+    columns = {
+        name: np.stack([t[name][r] for t, r in zip(done, rows, strict=True)]) for name in done[0] if name != "id"
+    }
     best = {name: value[by, np.arange(len(ids))] for name, value in columns.items()}
     return {"id": ids, "by": by, **best}
 
@@ -111,29 +125,54 @@ def norm_section(group: list[Line], plan: Plan, span: float, worst: Table) -> di
         "eps": [0.0, *(radius(text) * span for text in ladder)],
         "eps_text": ["0", *ladder],
         "headline": 1 + ladder.index(plan.headlines[norm]),
-        "curves": [{"attack": line.key, "robust_accuracy": (standing(line.table, len(ladder)) / len(line.table["id"])).tolist()
-                    if line.table else [None] * (len(ladder) + 1)} for line in group],
-        "worst_case": {"robust_accuracy": [s["value"] for s in shares], "low": [s["low"] for s in shares],
-                       "high": [s["high"] for s in shares], "n": n},
+        "curves": [
+            {
+                "attack": line.key,
+                "robust_accuracy": (standing(line.table, len(ladder)) / len(line.table["id"])).tolist()
+                if line.table
+                else [None] * (len(ladder) + 1),
+            }
+            for line in group
+        ],
+        "worst_case": {
+            "robust_accuracy": [s["value"] for s in shares],
+            "low": [s["low"] for s in shares],
+            "high": [s["high"] for s in shares],
+            "n": n,
+        },
         "distances": [None if np.isinf(d) else float(d) for d in worst["distance"] if d != 0] if n else [],
-    }  # fmt: skip
+    }
 
 
 def attack_row(line: Line, plan: Plan) -> dict[str, Any]:
     """One row of the table of attacks, at the headline radius of its norm."""
-    row = {"key": f"{line.key}-{line.norm}", "name": line.record["name"], "norm": line.norm,
-           "options": {k: v for k, v in line.record.items() if k not in ("name", "norm")}, "n": 0,
-           "success_rate": None, "robust_accuracy": None, "median_distance": None, "queries": 0, "gradients": 0,
-           "status": "failed" if line.error else "missing" if line.missing else "done", "error": line.error}  # fmt: skip
+    row = {
+        "key": f"{line.key}-{line.norm}",
+        "name": line.record["name"],
+        "norm": line.norm,
+        "options": {k: v for k, v in line.record.items() if k not in ("name", "norm")},
+        "n": 0,
+        "success_rate": None,
+        "robust_accuracy": None,
+        "median_distance": None,
+        "queries": 0,
+        "gradients": 0,
+        "status": "failed" if line.error else "missing" if line.missing else "done",
+        "error": line.error,
+    }
     if line.table:
         ladder = plan.ladders[line.norm]
         stand = standing(line.table, len(ladder))
         left = stand[1 + ladder.index(plan.headlines[line.norm])]
         far = line.table["distance"][np.isfinite(line.table["distance"]) & (line.table["distance"] > 0)]
-        row |= {"n": len(line.table["id"]), "success_rate": float(1 - left / stand[0]) if stand[0] else None,
-                "robust_accuracy": float(left / len(line.table["id"])),
-                "median_distance": float(np.median(far)) if len(far) else None,
-                "queries": int(line.table["queries"].sum()), "gradients": int(line.table["gradients"].sum())}  # fmt: skip
+        row |= {
+            "n": len(line.table["id"]),
+            "success_rate": float(1 - left / stand[0]) if stand[0] else None,
+            "robust_accuracy": float(left / len(line.table["id"])),
+            "median_distance": float(np.median(far)) if len(far) else None,
+            "queries": int(line.table["queries"].sum()),
+            "gradients": int(line.table["gradients"].sum()),
+        }
     return row
 
 

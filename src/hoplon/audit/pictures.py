@@ -37,12 +37,9 @@ def difference_png(delta: np.ndarray, span: float) -> tuple[bytes, float]:
 def choose(worst: Table, rung: int) -> np.ndarray:
     """Rows to show: broken at the rung, one class after the other, in the order of the data set."""
     at = np.flatnonzero((worst["distance"] > 0) & (worst["level"] >= 0) & (worst["level"] <= rung))
-    seen: dict[int, int] = {}
-    turn = [seen.setdefault(int(c), 0) for c in worst["label"][at]]
-    for i, c in enumerate(worst["label"][at]):
-        turn[i] = seen[int(c)]
-        seen[int(c)] += 1
-    return at[np.lexsort((np.arange(len(at)), turn))][:SHOWN]
+    labels = worst["label"][at]
+    turn = np.array([(labels[:i] == label).sum() for i, label in enumerate(labels)], int)
+    return at[np.argsort(turn, kind="stable")][:SHOWN]
 
 
 def examples(case: Case, worst: Table, clean: Table, norm: str, eps_text: str, rung: int, store: Store) -> list[dict]:
@@ -53,15 +50,23 @@ def examples(case: Case, worst: Table, clean: Table, norm: str, eps_text: str, r
         number = int(worst["id"][i])
         x, x_adv = case.x[number].astype(np.float32), worst["x_adv"][i]
         difference, factor = difference_png(x_adv - x, case.span)
-        rows.append({
-            "id": number, "norm": norm, "eps_text": eps_text, "distance": float(worst["distance"][i]),
-            "label": int(worst["label"][i]), "clean_prediction": int(clean["prediction"][number]),
-            "clean_confidence": float(clean["confidence"][number]), "adv_prediction": int(worst["prediction"][i]),
-            "adv_confidence": float(worst["confidence"][i]), "amplification": factor,
-            "clean_png": store.put_artifact(to_png(x, low, high), ".png"),
-            "diff_png": store.put_artifact(difference, ".png"),
-            "adv_png": store.put_artifact(to_png(x_adv, low, high), ".png"),
-        })  # fmt: skip
+        rows.append(
+            {
+                "id": number,
+                "norm": norm,
+                "eps_text": eps_text,
+                "distance": float(worst["distance"][i]),
+                "label": int(worst["label"][i]),
+                "clean_prediction": int(clean["prediction"][number]),
+                "clean_confidence": float(clean["confidence"][number]),
+                "adv_prediction": int(worst["prediction"][i]),
+                "adv_confidence": float(worst["confidence"][i]),
+                "amplification": factor,
+                "clean_png": store.put_artifact(to_png(x, low, high), ".png"),
+                "diff_png": store.put_artifact(difference, ".png"),
+                "adv_png": store.put_artifact(to_png(x_adv, low, high), ".png"),
+            }
+        )
     return rows
 
 
@@ -72,10 +77,15 @@ def save_set(case: Case, worst: Table, norm: str, ladder: tuple[str, ...], attac
         return
     file = io.BytesIO()
     np.savez_compressed(
-        file, id=worst["id"][at], x_adv=worst["x_adv"][at], label=worst["label"][at],
-        prediction=worst["prediction"][at], distance=worst["distance"][at],
-        eps=np.array(ladder)[worst["level"][at]], attack=np.array(attacks)[worst["by"][at]],
-    )  # fmt: skip
+        file,
+        id=worst["id"][at],
+        x_adv=worst["x_adv"][at],
+        label=worst["label"][at],
+        prediction=worst["prediction"][at],
+        distance=worst["distance"][at],
+        eps=np.array(ladder)[worst["level"][at]],
+        attack=np.array(attacks)[worst["by"][at]],
+    )
     write_atomic(store.folder / "adversarial" / f"{norm}.npz", file.getvalue())
     sheet = contact_sheet(worst["x_adv"][at[:100]])
     write_atomic(store.folder / "adversarial" / f"{norm}.png", to_png(sheet, *case.classifier.bounds))

@@ -38,13 +38,26 @@ PRESETS = {
     preset.name: preset
     for preset in (
         Preset("quick", 256, (*_basics("linf", 20, 1, "ce", "dlr"), *_basics("l2", 20, 1, "ce"))),
-        Preset("standard", 1000, (*_basics("linf", 40, 2, "ce", "margin", "dlr"),
-                                  *_basics("l2", 40, 2, "ce", "dlr"), *_basics("l1", 40, 1, "ce"))),
-        Preset("deep", None, (*_basics("linf", 100, 5, "ce", "margin", "dlr"),
-                              *_basics("l2", 100, 5, "ce", "margin", "dlr"),
-                              *_basics("l1", 100, 3, "ce", "margin", "dlr"))),
+        Preset(
+            "standard",
+            1000,
+            (
+                *_basics("linf", 40, 2, "ce", "margin", "dlr"),
+                *_basics("l2", 40, 2, "ce", "dlr"),
+                *_basics("l1", 40, 1, "ce"),
+            ),
+        ),
+        Preset(
+            "deep",
+            None,
+            (
+                *_basics("linf", 100, 5, "ce", "margin", "dlr"),
+                *_basics("l2", 100, 5, "ce", "margin", "dlr"),
+                *_basics("l1", 100, 3, "ce", "margin", "dlr"),
+            ),
+        ),
     )
-}  # fmt: skip
+}
 
 
 def preset(name: str) -> Preset:
@@ -95,8 +108,14 @@ class Piece:
 
     def key(self, subject: Subject) -> str:
         """Sha256 of the fully resolved specification."""
-        spec = {"results": RESULTS, "subject": subject.__dict__, "kind": self.kind, "start": self.start,
-                "stop": self.stop, "options": dict(self.options)}  # fmt: skip
+        spec = {
+            "results": RESULTS,
+            "subject": subject.__dict__,
+            "kind": self.kind,
+            "start": self.start,
+            "stop": self.stop,
+            "options": dict(self.options),
+        }
         return digest(spec)
 
 

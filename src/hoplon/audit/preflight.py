@@ -64,30 +64,52 @@ def check_range(bench: Bench) -> Finding:
     """Do the images, taken as they are, score best in the declared range?"""
     low, high = (float(np.min(b)) for b in bench.classifier.bounds)
     rivals = {"0 1": (0.0, 1.0), "0 255": (0.0, 255.0), "-1 1": (-1.0, 1.0)}
-    scores = {name: bench.accuracy(rescale(bench.x, (low, high), rival))
-              for name, rival in rivals.items() if rival != (low, high)}  # fmt: skip
+    scores = {
+        name: bench.accuracy(rescale(bench.x, (low, high), rival))
+        for name, rival in rivals.items()
+        if rival != (low, high)
+    }
     best = max(scores, key=lambda name: scores[name])
     used = float((bench.x.max() - bench.x.min()) / (high - low))
     said = say_bounds(bench.classifier.bounds)
     if scores[best] > bench.clean + max(0.05, 3 / np.sqrt(len(bench.y))):
-        return Finding("RANGE", FAIL, f"Clean accuracy is {bench.clean:.3f} in {said}, but {scores[best]:.3f} when "
-                       f"the same images are mapped to [{best.replace(' ', ', ')}].", bench.clean,
-                       f"The model was trained on another range: --bounds {best} --rescale")  # fmt: skip
+        return Finding(
+            "RANGE",
+            FAIL,
+            f"Clean accuracy is {bench.clean:.3f} in {said}, but {scores[best]:.3f} when "
+            f"the same images are mapped to [{best.replace(' ', ', ')}].",
+            bench.clean,
+            f"The model was trained on another range: --bounds {best} --rescale",
+        )
     if used < 0.05:
-        return Finding("RANGE", WARN, f"The images use only {used:.1%} of the declared range {said}.", used,
-                       "Declare the range of the images, or map them onto it: --rescale")  # fmt: skip
+        return Finding(
+            "RANGE",
+            WARN,
+            f"The images use only {used:.1%} of the declared range {said}.",
+            used,
+            "Declare the range of the images, or map them onto it: --rescale",
+        )
     return Finding("RANGE", PASS, f"The images fill {used:.0%} of {said}; no other range scores better.", used)
 
 
 def check_logits(bench: Bench) -> Finding:
     """Are the model's outputs logits?"""
     if bench.classifier.lifted:
-        return Finding("LOGITS", PASS, f"The model ends in a {bench.classifier.lifted}; it was lifted off, attacks "
-                       "and margins see the logits before it.")  # fmt: skip
+        return Finding(
+            "LOGITS",
+            PASS,
+            f"The model ends in a {bench.classifier.lifted}; it was lifted off, attacks "
+            "and margins see the logits before it.",
+        )
     if tail.looks_like_probabilities(bench.logits):
-        return Finding("LOGITS", WARN, "The outputs are probabilities and could not be turned back into logits: "
-                       "gradients may vanish and robustness look better than it is.", None,
-                       "Return logits: drop the last softmax, or pass a function f(x, logits=False).")  # fmt: skip
+        return Finding(
+            "LOGITS",
+            WARN,
+            "The outputs are probabilities and could not be turned back into logits: "
+            "gradients may vanish and robustness look better than it is.",
+            None,
+            "Return logits: drop the last softmax, or pass a function f(x, logits=False).",
+        )
     return Finding("LOGITS", PASS, "The model returns logits.")
 
 
@@ -102,28 +124,52 @@ def check_labels(bench: Bench) -> Finding:
     if bench.clean < 0.5 and best > bench.clean + 0.3:
         shifts = {s: float(((predicted + s) % k == bench.y).mean()) for s in range(1, k)}
         shift = max(shifts, key=lambda s: shifts[s])
-        how = (f"the model's class c is called {'c + ' + str(shift) if shift <= k // 2 else 'c - ' + str(k - shift)} "
-               "in the data" if shifts[shift] > 0.9 * best else "classes are permuted: " + ", ".join(
-                   f"{b} is {a}" for a, b in zip(rows[:12], columns[:12], strict=True) if a != b))  # fmt: skip
-        return Finding("LABELS", FAIL, f"Clean accuracy is {bench.clean:.3f}, but {best:.3f} with the classes "
-                       f"renumbered ({how}).", bench.clean,
-                       "Number the labels in the model's order; folders named 10 and 2 may be sorted as text.")  # fmt: skip
+        how = (
+            f"the model's class c is called {'c + ' + str(shift) if shift <= k // 2 else 'c - ' + str(k - shift)} "
+            "in the data"
+            if shifts[shift] > 0.9 * best
+            else "classes are permuted: "
+            + ", ".join(f"{b} is {a}" for a, b in zip(rows[:12], columns[:12], strict=True) if a != b)
+        )
+        return Finding(
+            "LABELS",
+            FAIL,
+            f"Clean accuracy is {bench.clean:.3f}, but {best:.3f} with the classes renumbered ({how}).",
+            bench.clean,
+            "Number the labels in the model's order; folders named 10 and 2 may be sorted as text.",
+        )
     if bench.clean < 2 / k:
-        return Finding("LABELS", WARN, f"Clean accuracy {bench.clean:.3f} is near chance (1/{k}).", bench.clean,
-                       "Check labels, channel order and the range of the images.")  # fmt: skip
-    return Finding("LABELS", PASS, f"The labels fit the model: accuracy {bench.clean:.3f}, no renumbering fits "
-                   "much better.", bench.clean)  # fmt: skip
+        return Finding(
+            "LABELS",
+            WARN,
+            f"Clean accuracy {bench.clean:.3f} is near chance (1/{k}).",
+            bench.clean,
+            "Check labels, channel order and the range of the images.",
+        )
+    return Finding(
+        "LABELS",
+        PASS,
+        f"The labels fit the model: accuracy {bench.clean:.3f}, no renumbering fits much better.",
+        bench.clean,
+    )
 
 
 def check_finite(bench: Bench) -> Finding:
     """Are weights and outputs free of NaN and infinity?"""
-    weights = getattr(bench.classifier.model, "get_weights", list)()
-    broken = sum(int(not np.isfinite(np.asarray(w, np.float64)).all()) for w in weights if np.asarray(w).dtype.kind == "f")
+    weights: list[np.ndarray] = getattr(bench.classifier.model, "get_weights", list)()
+    broken = sum(
+        int(not np.isfinite(np.asarray(w, np.float64)).all()) for w in weights if np.asarray(w).dtype.kind == "f"
+    )
     bad = ~np.isfinite(bench.logits).all(axis=1)
     if broken or bad.any():
-        return Finding("FINITE", FAIL, f"NaN or infinity in {broken} weight tensors and in the outputs of "
-                       f"{int(bad.sum())} of {len(bad)} images; such images count as misclassified.", float(bad.mean()),
-                       "Train again with a lower rate, or clip gradients; half precision overflows early.")  # fmt: skip
+        return Finding(
+            "FINITE",
+            FAIL,
+            f"NaN or infinity in {broken} weight tensors and in the outputs of "
+            f"{int(bad.sum())} of {len(bad)} images; such images count as misclassified.",
+            float(bad.mean()),
+            "Train again with a lower rate, or clip gradients; half precision overflows early.",
+        )
     return Finding("FINITE", PASS, "Weights and outputs are finite.", 0.0)
 
 
@@ -133,9 +179,14 @@ def check_determinism(bench: Bench) -> Finding:
     passes = np.stack([bench.classifier.logits(x) for _ in range(5)])
     spread = float(np.nan_to_num(np.ptp(passes, axis=0)).max())
     if spread > 1e-4:
-        return Finding("DETERMINISM", WARN, f"Five passes over the same images differ by up to {spread:.2g}: the model "
-                       "is randomised, so one gradient is one sample and attacks look weaker than they are.", spread,
-                       "Switch dropout and noise off at inference; a defence by noise needs expectation over it.")  # fmt: skip
+        return Finding(
+            "DETERMINISM",
+            WARN,
+            f"Five passes over the same images differ by up to {spread:.2g}: the model "
+            "is randomised, so one gradient is one sample and attacks look weaker than they are.",
+            spread,
+            "Switch dropout and noise off at inference; a defence by noise needs expectation over it.",
+        )
     return Finding("DETERMINISM", PASS, "Five passes over the same images agree.", spread)
 
 
@@ -147,9 +198,15 @@ def check_batch(bench: Bench) -> Finding:
     scale = max(1.0, float(np.abs(np.nan_to_num(together)).max()))
     gap = float(np.abs(np.nan_to_num(alone) - np.nan_to_num(together)).max()) / scale
     if gap > 1e-2 and check_determinism(bench).status == PASS:
-        return Finding("BATCH", FAIL, f"An image's logits change by {gap:.1%} with the rest of its batch: it has no "
-                       "prediction of its own, and nothing measured would mean anything.", gap,
-                       "Use inference statistics in normalisation layers (training=False).", fatal=True)  # fmt: skip
+        return Finding(
+            "BATCH",
+            FAIL,
+            f"An image's logits change by {gap:.1%} with the rest of its batch: it has no "
+            "prediction of its own, and nothing measured would mean anything.",
+            gap,
+            "Use inference statistics in normalisation layers (training=False).",
+            fatal=True,
+        )
     return Finding("BATCH", PASS, "An image alone and in a batch gets the same logits.", gap)
 
 
@@ -157,16 +214,29 @@ def check_state(bench: Bench) -> Finding:
     """Are weights and statistics the same after an attack as before?"""
     before = weights_digest(bench.classifier.model)
     PGD(eps=float(np.min(bench.classifier.bounds[1] - bench.classifier.bounds[0])) * 0.01, steps=2)(
-        bench.classifier, bench.x[:8])  # fmt: skip
+        bench.classifier, bench.x[:8]
+    )
     if weights_digest(bench.classifier.model) != before:
-        return Finding("STATE", FAIL, "The model's weights or statistics change while it is used.", None,
-                       "Freeze it: no layer may update itself at inference.", fatal=True)  # fmt: skip
+        return Finding(
+            "STATE",
+            FAIL,
+            "The model's weights or statistics change while it is used.",
+            None,
+            "Freeze it: no layer may update itself at inference.",
+            fatal=True,
+        )
     return Finding("STATE", PASS, "Weights and statistics stay as they are while the model is attacked.")
 
 
 CHECKS: tuple[Callable[[Bench], Finding], ...] = (
-    check_range, check_logits, check_labels, check_finite, check_determinism, check_state, check_batch,
-)  # fmt: skip
+    check_range,
+    check_logits,
+    check_labels,
+    check_finite,
+    check_determinism,
+    check_state,
+    check_batch,
+)
 
 
 def to_table(findings: list[Finding]) -> dict[str, Any]:

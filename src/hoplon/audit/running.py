@@ -1,7 +1,6 @@
 """One audit from start to end: from a model and images to a folder with a report."""
 
 import time
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -27,10 +26,20 @@ def _silent(step: engine.Step) -> None:
 
 
 def run(
-    model: Any, data: Any, *, bounds: tuple[Any, Any] | None = None, preset: str = "quick", out: str | Path = "runs/audit",
-    seed: int = 0, eps: dict[str, tuple[str, ...]] | None = None, limit: int | None = None, split: str = "test",
-    rescale: bool = False, batch_size: int = BATCH_SIZE, watch: engine.Watcher | None = None,
-) -> AuditReport:  # fmt: skip
+    model: Any,
+    data: Any,
+    *,
+    bounds: tuple[Any, Any] | None = None,
+    preset: str = "quick",
+    out: str | Path = "runs/audit",
+    seed: int = 0,
+    eps: dict[str, tuple[str, ...]] | None = None,
+    limit: int | None = None,
+    split: str = "test",
+    rescale: bool = False,
+    batch_size: int = BATCH_SIZE,
+    watch: engine.Watcher | None = None,
+) -> AuditReport:
     """Audit a classifier on test images; leaves `out/result.json` and `out/report.html`.
 
     The same call with the same `out` resumes an interrupted run: finished pieces are kept.
@@ -59,11 +68,28 @@ def run(
     classifier, facts = load_classifier(model, bounds)
     case = Case(classifier, images.x, images.y, seed, batch_size)
     _check(case)
-    subject = Subject(facts["sha256"], array_digest(images.x, images.y), tuple(b.tolist() for b in classifier.bounds),
-                      backend.name(), seed, batch_size)  # fmt: skip
+    subject = Subject(
+        facts["sha256"],
+        array_digest(images.x, images.y),
+        tuple(b.tolist() for b in classifier.bounds),
+        backend.name(),
+        seed,
+        batch_size,
+    )
     todo = plan.make(preset, len(images), eps, limit)
-    asked = Asked(_named(model), _named(data), tuple(b.tolist() for b in classifier.bounds), preset, str(out), seed,
-                  eps or {}, limit, split, rescale, batch_size)  # fmt: skip
+    asked = Asked(
+        _named(model),
+        _named(data),
+        tuple(b.tolist() for b in classifier.bounds),
+        preset,
+        str(out),
+        seed,
+        eps or {},
+        limit,
+        split,
+        rescale,
+        batch_size,
+    )
     story = gather.Story(case, images, facts, subject, todo, asked)
     with store.locked():
         store.claim(gather.manifest(story))
@@ -98,7 +124,9 @@ def _pair(data: Any) -> datasets.Dataset:
     try:
         x, y = (np.asarray(part) for part in data)
     except (TypeError, ValueError):
-        raise DataError.expected("`data` must be a name, a path, a Dataset or a pair (x, y).", type(data).__name__) from None
+        raise DataError.expected(
+            "`data` must be a name, a path, a Dataset or a pair (x, y).", type(data).__name__
+        ) from None
     y = y.argmax(1) if y.ndim == 2 and y.shape[1] > 1 else y.reshape(-1)
     names = tuple(str(c) for c in range(int(y.max(initial=0)) + 1))
     high = 255.0 if x.dtype == np.uint8 else 1.0

@@ -111,8 +111,11 @@ class Store:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError:
             file.close()
-            raise StoreError.expected(f"Only one process may work in {self.folder}.", "a folder another process holds",
-                                      "Wait for it, or give another --out.") from None  # fmt: skip
+            raise StoreError.expected(
+                f"Only one process may work in {self.folder}.",
+                "a folder another process holds",
+                "Wait for it, or give another --out.",
+            ) from None
         try:
             yield
         finally:
@@ -128,13 +131,17 @@ class Store:
                 known = "unreadable"
             if known != manifest["digest"]:
                 raise StoreError.expected(
-                    f"{self.folder} must be empty or hold the same audit.", "results of other work (another model, "
-                    "data set, bounds, preset, seed or backend)", "Give another --out, or remove the folder.",
-                )  # fmt: skip
+                    f"{self.folder} must be empty or hold the same audit.",
+                    "results of other work (another model, data set, bounds, preset, seed or backend)",
+                    "Give another --out, or remove the folder.",
+                )
             return
         if (self.folder / "shards").exists():
-            raise StoreError.expected(f"{self.folder} must be empty or hold the same audit.", "shards without a manifest",
-                                      "Give another --out, or remove the folder.")  # fmt: skip
+            raise StoreError.expected(
+                f"{self.folder} must be empty or hold the same audit.",
+                "shards without a manifest",
+                "Give another --out, or remove the folder.",
+            )
         write_json(path, manifest)
 
     def _shards(self, key: str) -> list[Path]:

@@ -50,9 +50,11 @@ def _clean(case: Case, piece: Piece) -> Table:
     at = slice(piece.start, piece.stop)
     logits = case.classifier.logits(case.classifier.checked_images(case.x[at]), case.batch_size)
     return {
-        "id": np.arange(piece.start, piece.stop), "label": case.y[at], "prediction": decide(logits),
+        "id": np.arange(piece.start, piece.stop),
+        "label": case.y[at],
+        "prediction": decide(logits),
         "confidence": confidence(logits),
-    }  # fmt: skip
+    }
 
 
 def _evasion(case: Case, piece: Piece) -> Table:
@@ -69,8 +71,15 @@ def _evasion(case: Case, piece: Piece) -> Table:
         rows = np.flatnonzero(table["level"] < 0)
         if not len(rows):
             break
-        found = attack(case.classifier, x[rows], y[rows], eps=radius(text) * case.span, seed=case.seed,
-                       ids=ids[rows], batch_size=case.batch_size)  # fmt: skip
+        found = attack(
+            case.classifier,
+            x[rows],
+            y[rows],
+            eps=radius(text) * case.span,
+            seed=case.seed,
+            ids=ids[rows],
+            batch_size=case.batch_size,
+        )
         table["queries"][rows] += found.queries
         table["gradients"][rows] += found.gradients
         _note(table, rows[found.success], level, found.distance[found.success], found.x_adv[found.success])
@@ -84,12 +93,16 @@ def _evasion(case: Case, piece: Piece) -> Table:
 def _nothing_broken(ids: np.ndarray, x: np.ndarray, y: np.ndarray) -> Table:
     n = len(ids)
     return {
-        "id": ids, "label": y,
-        "level": np.full(n, -1), "distance": np.full(n, np.inf),  # rung of the ladder that broke it, and how far
-        "prediction": np.full(n, -1), "confidence": np.full(n, np.nan),
-        "queries": np.zeros(n, np.int64), "gradients": np.zeros(n, np.int64),
+        "id": ids,
+        "label": y,
+        "level": np.full(n, -1),
+        "distance": np.full(n, np.inf),  # rung of the ladder that broke it, and how far
+        "prediction": np.full(n, -1),
+        "confidence": np.full(n, np.nan),
+        "queries": np.zeros(n, np.int64),
+        "gradients": np.zeros(n, np.int64),
         "x_adv": np.zeros_like(x),  # zeros where nothing was found: they cost no space
-    }  # fmt: skip
+    }
 
 
 def _note(table: Table, rows: np.ndarray, level: int, distance: np.ndarray, x_adv: np.ndarray) -> None:

@@ -14,9 +14,19 @@ from ..core.registry import options as fields
 
 
 def attack_and_save(
-    attack: Any, model: str, data: str, *, bounds: Any, rescale: bool, split: str, limit: int | None, seed: int,
-    batch_size: int, out: Path, quiet: bool,
-) -> None:  # fmt: skip
+    attack: Any,
+    model: str,
+    data: str,
+    *,
+    bounds: Any,
+    rescale: bool,
+    split: str,
+    limit: int | None,
+    seed: int,
+    batch_size: int,
+    out: Path,
+    quiet: bool,
+) -> None:
     """Attack the images and leave `adversarial.npz`, `adversarial.png` and `result.json` in `out`."""
     images = load_data(data, split, None if rescale else bounds)
     images = images if limit is None else images.take(limit)
@@ -34,8 +44,14 @@ def attack_and_save(
 def _save(result: Any, images: Any, bounds: Any, out: Path) -> None:
     at = np.flatnonzero(result.success & (result.distance > 0))
     file = io.BytesIO()
-    np.savez_compressed(file, id=at, x_adv=result.x_adv[at], label=images.y[at], prediction=result.predictions[at],
-                        distance=result.distance[at])  # fmt: skip
+    np.savez_compressed(
+        file,
+        id=at,
+        x_adv=result.x_adv[at],
+        label=images.y[at],
+        prediction=result.predictions[at],
+        distance=result.distance[at],
+    )
     write_atomic(out / "adversarial.npz", file.getvalue())
     write_json(out / "result.json", result.summary())
     shown = result.x_adv[at[:100]] if len(at) else images.x[:10].astype(np.float32)
@@ -48,8 +64,11 @@ def _lines(result: Any, attack: Any, classifier: Any) -> list[str]:
     broken = int(result.success.sum() - clean_wrong.sum())
     lines = [f"The model's {classifier.lifted} was lifted off: attacks see logits."] if classifier.lifted else []
     said = ", ".join(f"{k}={v}" for k, v in fields(attack).items() if v is not None)
-    lines += [f"{attack.name} ({said})", f"{n} images, {right} classified correctly, {broken} of those fooled",
-              f"Clean accuracy {right / n:.4f}, accuracy under attack {(right - broken) / n:.4f}"]  # fmt: skip
+    lines += [
+        f"{attack.name} ({said})",
+        f"{n} images, {right} classified correctly, {broken} of those fooled",
+        f"Clean accuracy {right / n:.4f}, accuracy under attack {(right - broken) / n:.4f}",
+    ]
     spent = f"{result.queries.sum():,} queries, {result.gradients.sum():,} gradients"
     if broken:
         far = result.distance[result.success & ~clean_wrong]

@@ -27,13 +27,25 @@ def hoplon(backend: str | None, debug: bool) -> None:
 
 @hoplon.command()
 @model_and_data
-@click.option("--preset", type=click.Choice(["quick", "standard", "deep"]), default="quick", show_default=True,
-              help="How thorough: quick attacks 256 images, standard 1,000, deep all of them.")  # fmt: skip
-@click.option("--eps", multiple=True, callback=ladder, metavar="NORM=R1,R2,..",
-              help="Radii of a norm as shares of the input range, e.g. linf=2/255,8/255. Repeatable.")  # fmt: skip
+@click.option(
+    "--preset",
+    type=click.Choice(["quick", "standard", "deep"]),
+    default="quick",
+    show_default=True,
+    help="How thorough: quick attacks 256 images, standard 1,000, deep all of them.",
+)
+@click.option(
+    "--eps",
+    multiple=True,
+    callback=ladder,
+    metavar="NORM=R1,R2,..",
+    help="Radii of a norm as shares of the input range, e.g. linf=2/255,8/255. Repeatable.",
+)
 @click.option("--out", type=click.Path(path_type=Path), default=None, help="Folder of the run.  [default: runs/MODEL]")
 @click.option("--quiet", is_flag=True, help="Print nothing but errors.")
-def audit(model: str, data: str, bounds: tuple[float, float] | None, out: Path | None, quiet: bool, **options: Any) -> None:
+def audit(
+    model: str, data: str, bounds: tuple[float, float] | None, out: Path | None, quiet: bool, **options: Any
+) -> None:
     """Audit a MODEL (.keras or .h5) on test images: checks, attacks, one report.
 
     The same command resumes an interrupted run.

@@ -30,18 +30,34 @@ def _also_anywhere(command: Callable[..., Any]) -> Callable[..., Any]:
 
 def model_and_data(command: Callable[..., Any]) -> Callable[..., Any]:
     """Options that say what to test on what."""
-    for decorate in reversed((
-        click.argument("model", type=click.Path(dir_okay=True)),
-        click.option("--data", required=True, help="A name (digits, mnist, fashion-mnist, cifar10, gtsrb), an npz file, "
-                     "or a folder of images, idx files or official batches."),
-        click.option("--bounds", type=Radius(), nargs=2, default=None, metavar="LOW HIGH",
-                     help="Range of the model's inputs.  [default: the range the data is stored in]"),
-        click.option("--rescale", is_flag=True, help="Map the stored pixels from their own range onto --bounds."),
-        click.option("--split", default="test", show_default=True, help="Part of the data."),
-        click.option("--limit", type=click.IntRange(min=1), default=None, help="Attack at most so many images."),
-        click.option("--seed", type=click.IntRange(min=0), default=0, show_default=True, help="Names the random draws."),
-        click.option("--batch-size", type=click.IntRange(min=1), default=256, show_default=True, help="Images at once."),
-    )):  # fmt: skip
+    for decorate in reversed(
+        (
+            click.argument("model", type=click.Path(dir_okay=True)),
+            click.option(
+                "--data",
+                required=True,
+                help="A name (digits, mnist, fashion-mnist, cifar10, gtsrb), an npz file, "
+                "or a folder of images, idx files or official batches.",
+            ),
+            click.option(
+                "--bounds",
+                type=Radius(),
+                nargs=2,
+                default=None,
+                metavar="LOW HIGH",
+                help="Range of the model's inputs.  [default: the range the data is stored in]",
+            ),
+            click.option("--rescale", is_flag=True, help="Map the stored pixels from their own range onto --bounds."),
+            click.option("--split", default="test", show_default=True, help="Part of the data."),
+            click.option("--limit", type=click.IntRange(min=1), default=None, help="Attack at most so many images."),
+            click.option(
+                "--seed", type=click.IntRange(min=0), default=0, show_default=True, help="Names the random draws."
+            ),
+            click.option(
+                "--batch-size", type=click.IntRange(min=1), default=256, show_default=True, help="Images at once."
+            ),
+        )
+    ):
         command = decorate(command)
     return _also_anywhere(command)
 
@@ -94,8 +110,13 @@ def _command(name: str, method: Any) -> click.Command:
 
     summary, _, _ = (method.__doc__ or "").partition("\n\n")
     command: Any = model_and_data(run)
-    command = click.option("--out", type=click.Path(path_type=Path), default=Path("runs") / f"attack-{name}",
-                           show_default=True, help="Folder for adversarial images.")(command)  # fmt: skip
+    command = click.option(
+        "--out",
+        type=click.Path(path_type=Path),
+        default=Path("runs") / f"attack-{name}",
+        show_default=True,
+        help="Folder for adversarial images.",
+    )(command)
     command = click.option("--quiet", is_flag=True, help="Print nothing but errors.")(command)
     for row in reversed(described):
         command = _option(row)(command)

@@ -23,13 +23,18 @@ def _datasets() -> list[tuple[str, str]]:
         ("digits", "scikit-learn's handwritten digits, 8x8, inside the package"),
         *((name, searched.format(name)) for name in ("mnist", "fashion-mnist", "cifar10")),
         ("gtsrb", "German traffic signs, from $HOPLON_DATA/gtsrb"),
-        ("PATH", "an npz file, a folder of one subfolder per class, idx files, official CIFAR-10 or GTSRB folders"),
+        (
+            "PATH",
+            "an npz file, a folder of one subfolder per class, idx files, official CIFAR-10 or GTSRB folders",
+        ),
     ]
 
 
 def _presets() -> list[tuple[str, str]]:
-    return [(p.name, f"{p.attacked or 'all'} images, " + ", ".join(f"{attack} {norm}" for norm, attack, _ in p.attacks))
-            for p in plan.PRESETS.values()]  # fmt: skip
+    return [
+        (p.name, f"{p.attacked or 'all'} images, " + ", ".join(f"{attack} {norm}" for norm, attack, _ in p.attacks))
+        for p in plan.PRESETS.values()
+    ]
 
 
 def _sentence(thing: object) -> str:

@@ -16,14 +16,21 @@ def closing_words(report: Any, quiet: bool) -> None:
 
 def lines(result: dict[str, Any]) -> list[str]:
     """The headline numbers in words."""
-    out = [f"{f['status'].upper():4} {f['id']}: {f['message']} {f['remedy']}".rstrip()
-           for f in result["preflight"] if f["status"] != "pass" or f["id"] == "LOGITS"]  # fmt: skip
+    out = [
+        f"{f['status'].upper():4} {f['id']}: {f['message']} {f['remedy']}".rstrip()
+        for f in result["preflight"]
+        if f["status"] != "pass" or f["id"] == "LOGITS"
+    ]
     if result["clean"]:
         out.append(f"Clean accuracy   {_share(result['clean']['accuracy'])}")
     for section in (result["evasion"] or {"norms": []})["norms"]:
         worst, at = section["worst_case"], section["headline"]
         if worst["n"]:
-            known = {"value": worst["robust_accuracy"][at], "low": worst["low"][at], "high": worst["high"][at]}
+            known = {
+                "value": worst["robust_accuracy"][at],
+                "low": worst["low"][at],
+                "high": worst["high"][at],
+            }
             where = f"{section['norm']} {section['eps_text'][at]} of the range"
             out.append(f"Robust accuracy  {_share(known | {'n': worst['n']})}, at most, at {where}")
     out += [f"Failed: {error['piece']}: {error['message']}" for error in result["errors"]]

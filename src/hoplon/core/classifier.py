@@ -41,9 +41,10 @@ class Classifier:
     def __init__(self, model: Any, bounds: tuple[Any, Any] = (0.0, 1.0), *, outputs: str = "auto") -> None:
         if not callable(model):
             raise ModelError.expected(
-                "`model` must be a Keras model, a torch.nn.Module or a function.", type(model).__name__,
+                "`model` must be a Keras model, a torch.nn.Module or a function.",
+                type(model).__name__,
                 "Load a file with hoplon.artifacts.load_model(path).",
-            )  # fmt: skip
+            )
         if outputs not in ("auto", "logits", "probabilities"):
             raise ModelError.expected("`outputs` must be auto, logits or probabilities.", repr(outputs))
         self.model = model
@@ -73,16 +74,14 @@ class Classifier:
     def forward(self, weights: Any, x: Any) -> Any:
         """Logits [n, k] of a tensor x [n, ...], float32; differentiable, state left untouched."""
         with self._tail.lifted() if self._tail else nullcontext():
-            if self._asks_logits:
-                out = self.model(x, logits=True)[1]
-            else:
-                out = backend.call(self.model, weights, x)
+            out = self.model(x, logits=True)[1] if self._asks_logits else backend.call(self.model, weights, x)
         out = ops.cast(out, "float32")
         if len(out.shape) != 2:
             raise ShapeError.expected(
                 "The model must return one row of class scores per image, [n, classes].",
-                f"output of shape {tuple(out.shape)}", "Flatten or pool it, or pick one output with a function.",
-            )  # fmt: skip
+                f"output of shape {tuple(out.shape)}",
+                "Flatten or pool it, or pick one output with a function.",
+            )
         return self._two_logits(out) if out.shape[-1] == 1 else out
 
     def _two_logits(self, z: Any) -> Any:
@@ -153,14 +152,16 @@ class Classifier:
         wanted = getattr(self.model, "input_shape", None)
         if wanted and tuple(wanted[1:]) != x.shape[1:]:
             return ShapeError.expected(
-                f"The model takes images of shape {tuple(wanted[1:])}.", f"images of shape {x.shape[1:]}",
+                f"The model takes images of shape {tuple(wanted[1:])}.",
+                f"images of shape {x.shape[1:]}",
                 "Resize them, or add or drop the channel axis.",
-            )  # fmt: skip
+            )
         first = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
         return ModelError.expected(
-            f"The model must accept a float32 batch of shape {x.shape}.", f"{type(error).__name__}: {first}",
+            f"The model must accept a float32 batch of shape {x.shape}.",
+            f"{type(error).__name__}: {first}",
             "Call it on such a batch yourself to see the whole error.",
-        )  # fmt: skip
+        )
 
     # -- checks on what comes in -----------------------------------------------------------------
 
@@ -168,13 +169,19 @@ class Classifier:
         """Images as float32 [n, ...] inside the bounds; anything else is an error that says what to do."""
         x = np.asarray(backend.to_numpy(x) if ops.is_tensor(x) else x)
         if x.dtype.kind not in "fiub" or x.ndim < 2:
-            raise ShapeError.expected("`x` must be a batch of numeric images [n, ...].",
-                                      f"shape {x.shape}, dtype {x.dtype}", "A single image needs x[None].")  # fmt: skip
+            raise ShapeError.expected(
+                "`x` must be a batch of numeric images [n, ...].",
+                f"shape {x.shape}, dtype {x.dtype}",
+                "A single image needs x[None].",
+            )
         x = x.astype(np.float32, copy=False)
         if not np.isfinite(x).all():
             bad = np.flatnonzero(~np.isfinite(x).reshape(len(x), -1).all(axis=1))
-            raise BoundsError.expected("`x` must be finite.", f"NaN or infinity in {len(bad)} of {len(x)} images, "
-                                       f"the first at index {bad[0]}", "Remove or repair them.")  # fmt: skip
+            raise BoundsError.expected(
+                "`x` must be finite.",
+                f"NaN or infinity in {len(bad)} of {len(x)} images, the first at index {bad[0]}",
+                "Remove or repair them.",
+            )
         self._inside(x)
         return x
 
@@ -184,9 +191,10 @@ class Classifier:
         if len(x) and ((x < low - slack).any() or (x > high + slack).any()):
             raise BoundsError.expected(
                 f"`x` must lie in the declared bounds {say_bounds(self.bounds)}.",
-                f"min={x.min():.4g}, max={x.max():.4g}", "Rescale the images, or declare the range the model was "
+                f"min={x.min():.4g}, max={x.max():.4g}",
+                "Rescale the images, or declare the range the model was "
                 "trained on: bounds=(low, high) in Python, --bounds LOW HIGH on the command line.",
-            )  # fmt: skip
+            )
 
     def checked_labels(self, labels: Any, n: int, what: str = "labels") -> np.ndarray:
         """Classes as int64 [n], from [n], [n, 1] or one-hot [n, k]."""
@@ -196,13 +204,16 @@ class Classifier:
         if y.ndim == 2 and y.shape[1] == self.num_classes and np.isin(y, (0, 1)).all() and (y.sum(1) == 1).all():
             y = y.argmax(1)
         if y.shape != (n,) or y.dtype.kind not in "iufb" or (y != np.floor(y)).any():
-            raise LabelError.expected(f"`{what}` must be {n} class numbers: [n], [n, 1] or one-hot [n, classes].",
-                                      f"shape {y.shape}, dtype {y.dtype}")  # fmt: skip
+            raise LabelError.expected(
+                f"`{what}` must be {n} class numbers: [n], [n, 1] or one-hot [n, classes].",
+                f"shape {y.shape}, dtype {y.dtype}",
+            )
         if n and (y.min() < 0 or y.max() >= self.num_classes):
             raise LabelError.expected(
                 f"`{what}` must be classes 0 to {self.num_classes - 1} of this model.",
-                f"values from {y.min():g} to {y.max():g}", "Count classes from 0, in the model's own order.",
-            )  # fmt: skip
+                f"values from {y.min():g} to {y.max():g}",
+                "Count classes from 0, in the model's own order.",
+            )
         return y.astype(np.int64)
 
 
@@ -245,4 +256,3 @@ def _parameters(model: Any) -> tuple[str, ...]:
         return tuple(inspect.signature(model).parameters)
     except (TypeError, ValueError):
         return ()
-

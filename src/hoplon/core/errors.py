@@ -1,17 +1,17 @@
 """Every error of hoplon, one tree.
 
-    HoplonError                 anything below; `exit_code` is what the command line returns
-    ├── InputError              a value handed in is wrong (also a ValueError)
-    │   ├── ShapeError          wrong shape or rank
-    │   ├── BoundsError         values outside the declared bounds, or not finite
-    │   ├── LabelError          labels that fit neither the model nor the images
-    │   ├── OptionError         a hyper-parameter outside its range
-    │   └── DataError           a data file or folder is missing, empty or corrupt
-    ├── ModelError              the model cannot be used as asked
-    ├── BackendError            no framework is installed for Keras to run on
-    ├── UnsafeError             a file was refused because opening it could run code
-    ├── StoreError              a run's folder is damaged, or belongs to other work
-    └── IncompleteError         work is unfinished; the same command resumes it
+HoplonError                 anything below; `exit_code` is what the command line returns
+├── InputError              a value handed in is wrong (also a ValueError)
+│   ├── ShapeError          wrong shape or rank
+│   ├── BoundsError         values outside the declared bounds, or not finite
+│   ├── LabelError          labels that fit neither the model nor the images
+│   ├── OptionError         a hyper-parameter outside its range
+│   └── DataError           a data file or folder is missing, empty or corrupt
+├── ModelError              the model cannot be used as asked
+├── BackendError            no framework is installed for Keras to run on
+├── UnsafeError             a file was refused because opening it could run code
+├── StoreError              a run's folder is damaged, or belongs to other work
+└── IncompleteError         work is unfinished; the same command resumes it
 """
 
 from typing import Any

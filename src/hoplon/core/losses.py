@@ -22,7 +22,7 @@ def _chosen(logits: Any, classes: Any) -> tuple[Any, Any]:
 
 def cross_entropy(logits: Any, classes: Any) -> Any:
     """Minus the log-probability of the class, in a form that saturates late in float32."""
-    hot, own = _chosen(logits, classes)
+    _, own = _chosen(logits, classes)
     return ops.logsumexp(logits - ops.expand_dims(own, -1), axis=-1)
 
 

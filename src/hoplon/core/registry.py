@@ -24,7 +24,7 @@ _ROOMS = {"attack": "hoplon.attacks"}  # kind -> the package whose modules decla
 _METHODS: dict[str, dict[str, type]] = {kind: {} for kind in _ROOMS}
 
 
-def option(default: Any, help: str, **limits: Any) -> Any:
+def option(*, default: Any, help: str, **limits: Any) -> Any:
     """Declare one hyper-parameter: default, help text, limits such as `gt=0`."""
     return Field(default=default, description=help, **limits)
 
@@ -56,13 +56,13 @@ def register(kind: str) -> Callable[[type[T]], type[T]]:
         check = method.__init__
 
         @functools.wraps(check)
-        def __init__(self: Any, **options: Any) -> None:
+        def checked(self: Any, **options: Any) -> None:
             try:
                 check(self, **options)
             except ValidationError as error:
                 raise _said_plainly(error, cls) from None
 
-        method.__init__ = __init__
+        method.__init__ = checked
         known = _METHODS[kind].get(method.name)
         if known is not None and known.__module__ != cls.__module__:
             raise OptionError(f"The {kind} {method.name!r} is already registered by {known.__module__}.")
@@ -118,6 +118,13 @@ def describe(cls: type[Any]) -> list[dict[str, Any]]:
     rows = []
     for field in dataclasses.fields(cls):
         entry = schema["properties"][field.name]
-        rows.append({"name": field.name, "type": field.type, "default": entry.get("default"),
-                     "help": entry.get("description", ""), "schema": entry})  # fmt: skip
+        rows.append(
+            {
+                "name": field.name,
+                "type": field.type,
+                "default": entry.get("default"),
+                "help": entry.get("description", ""),
+                "schema": entry,
+            }
+        )
     return rows

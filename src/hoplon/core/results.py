@@ -81,10 +81,11 @@ class AuditReport:
         return {
             "complete": self.complete,
             "clean_accuracy": self.result["clean"] and self.result["clean"]["accuracy"]["value"],
-            "robust_accuracy": {f"{s['norm']}@{s['eps_text'][s['headline']]}": self.robust_accuracy(s["norm"])
-                                for s in norms},
+            "robust_accuracy": {
+                f"{s['norm']}@{s['eps_text'][s['headline']]}": self.robust_accuracy(s["norm"]) for s in norms
+            },
             "failed_checks": [f["id"] for f in self.result["preflight"] if f["status"] == "fail"],
-        }  # fmt: skip
+        }
 
     def _repr_html_(self) -> str:
         page = escape((self.folder / "report.html").read_text(), quote=True)

@@ -22,9 +22,7 @@ class _Seeded:
 
     def conv(self, filters: int) -> Any:
         """3x3 convolution that keeps the size, with ReLU."""
-        return keras.layers.Conv2D(
-            filters, 3, padding="same", activation="relu", kernel_initializer=self._start()
-        )
+        return keras.layers.Conv2D(filters, 3, padding="same", activation="relu", kernel_initializer=self._start())
 
     def dense(self, units: int, activation: str | None = None) -> Any:
         """Fully connected layer; without activation it gives logits."""

@@ -93,7 +93,5 @@ def _one_row(net: SigmoidNet, x: np.ndarray) -> np.ndarray:
     """One image of any shape as [1, inputs]."""
     if np.size(x) != net.sizes[0]:
         remedy = "Give a single example, for instance x[3]."
-        raise ShapeError.expected(
-            f"A walk starts at one image of {net.sizes[0]} values.", np.shape(x), remedy
-        )
+        raise ShapeError.expected(f"A walk starts at one image of {net.sizes[0]} values.", np.shape(x), remedy)
     return net.flat(np.reshape(x, (1, -1)))

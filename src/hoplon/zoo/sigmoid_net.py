@@ -39,9 +39,7 @@ def one_hot(labels: np.ndarray, classes: int) -> np.ndarray:
     labels = np.asarray(labels)
     if labels.size and not 0 <= labels.min() <= labels.max() < classes:
         received = f"labels {labels.min()}..{labels.max()}"
-        raise LabelError.expected(
-            f"Labels must lie in 0..{classes - 1}.", received, "Use another network size."
-        )
+        raise LabelError.expected(f"Labels must lie in 0..{classes - 1}.", received, "Use another network size.")
     return np.eye(classes, dtype="float32")[labels]
 
 
@@ -76,9 +74,7 @@ class SigmoidNet:
             raise ShapeError.expected(what, received, "Give the four arrays of one network.")
 
     @classmethod
-    def random(
-        cls, sizes: Sequence[int] = MNIST_SIZES, *, seed: int = 0, dtype: str = "float32"
-    ) -> "SigmoidNet":
+    def random(cls, sizes: Sequence[int] = MNIST_SIZES, *, seed: int = 0, dtype: str = "float32") -> "SigmoidNet":
         """Draw all four arrays from a standard normal cut at two standard deviations."""
         if len(sizes) != 3 or min(sizes) < 1:
             remedy = "Use for instance (784, 128, 10)."
@@ -99,9 +95,7 @@ class SigmoidNet:
         if rows.shape[1] != len(self.w1):
             received = f"x {np.shape(x)}, {rows.shape[1]} values per example"
             what = f"Examples must have {len(self.w1)} values each."
-            raise ShapeError.expected(
-                what, received, "Give a batch [n, ...] of the size the network was made for."
-            )
+            raise ShapeError.expected(what, received, "Give a batch [n, ...] of the size the network was made for.")
         return rows
 
     def activations(self, x: np.ndarray) -> Activations:

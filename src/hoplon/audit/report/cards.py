@@ -42,9 +42,7 @@ def _robust(norm: Norm) -> Card:
     title = f"Robust accuracy, {norm_name(norm.norm)} at {norm.eps_text[h]}"
     value = worst.robust_accuracy[h] if worst else None
     if worst is None or value is None:
-        return Card(
-            title, "not run", "no attack has finished at this radius", "off", gauge.draw(None, None, None)
-        )
+        return Card(title, "not run", "no attack has finished at this radius", "off", gauge.draw(None, None, None))
     low, high = worst.low[h], worst.high[h]
     note = f"an upper bound, from {number(worst.n)} images; {interval(low, high)}"
     return Card(title, percent(value), note, "attacked", gauge.draw(value, low, high))

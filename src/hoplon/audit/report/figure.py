@@ -45,9 +45,7 @@ def security(norm: Norm, classes: int, caption: str) -> Figure:
     if norm.worst_case:
         worst = norm.worst_case
         head[1:1] = ["worst case", "low", "high"]
-        columns[1:1] = [
-            list(map(percent, values)) for values in (worst.robust_accuracy, worst.low, worst.high)
-        ]
+        columns[1:1] = [list(map(percent, values)) for values in (worst.robust_accuracy, worst.low, worst.high)]
     table = _table("Robust accuracy at every radius", head, list(zip(*columns)))
     return Figure(curve.draw(norm, classes), caption, table, curve.legend(norm))
 
@@ -57,17 +55,13 @@ def spread(norm: Norm, caption: str) -> Figure:
     found = distances.count(norm)
     piles = [(p.name, number(p.count)) for p in found.piles]
     rows = [*piles, ("farther", number(found.beyond)), ("never broken", number(found.never))]
-    return Figure(
-        distances.draw(norm), caption, _table("Images by smallest distance", ["distance", "images"], rows)
-    )
+    return Figure(distances.draw(norm), caption, _table("Images by smallest distance", ["distance", "images"], rows))
 
 
 def confusion(counts: list[list[int]], names: list[str], caption: str) -> Figure:
     """A heat map of counts; its table lists the pairs that occur, mistakes first."""
     pairs = mistakes(counts, names) + [
-        (names[i], names[i], number(row[i]), percent(row[i] / sum(row)))
-        for i, row in enumerate(counts)
-        if row[i]
+        (names[i], names[i], number(row[i]), percent(row[i] / sum(row))) for i, row in enumerate(counts) if row[i]
     ]
     says = f"Heat map of {len(names)} by {len(names)} classes: true class against class named by the model."
     head = ["true class", "named", "images", "of the row"]

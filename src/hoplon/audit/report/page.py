@@ -115,8 +115,7 @@ def _transitions(evasion: Evasion, names: list[str]) -> Confusion | None:
 
 def _exhibits(examples: list[Example], album: Album) -> list[Exhibit]:
     return [
-        Exhibit(e, album.picture(e.clean_png), album.picture(e.diff_png), album.picture(e.adv_png))
-        for e in examples
+        Exhibit(e, album.picture(e.clean_png), album.picture(e.diff_png), album.picture(e.adv_png)) for e in examples
     ]
 
 

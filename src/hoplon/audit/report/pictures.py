@@ -44,7 +44,5 @@ class Album:
         root = self.folder.resolve()
         file = (root / path).resolve()
         if not file.is_relative_to(root):
-            raise StoreError.expected(
-                "A picture must lie inside the run's folder.", path, "Run the audit again."
-            )
+            raise StoreError.expected("A picture must lie inside the run's folder.", path, "Run the audit again.")
         return file

@@ -35,15 +35,11 @@ def read(path: Path) -> dict[str, Any]:
     try:
         result = json.loads(path.read_text(encoding="utf-8"), parse_constant=_refuse)
     except FileNotFoundError:
-        raise StoreError.expected(
-            "A run's folder must hold result.json.", path, "Run the audit first."
-        ) from None
+        raise StoreError.expected("A run's folder must hold result.json.", path, "Run the audit first.") from None
     except ValueError as error:
         raise StoreError.expected(f"{path} must be JSON.", error, "Run the audit again.") from None
     if not isinstance(result, dict):
-        raise StoreError.expected(
-            f"{path} must hold an object.", type(result).__name__, "Run the audit again."
-        )
+        raise StoreError.expected(f"{path} must hold an object.", type(result).__name__, "Run the audit again.")
     return result
 
 

@@ -14,9 +14,7 @@ def scope(result: Result) -> str:
     ]
     facts.append(f"images of {shape(model.input_shape)}" if model.input_shape else "")
     split = f" ({s.data.split} split)" if s.data.split else ""
-    asked = (
-        f"This audit asks how the classifier {model.name} ({', '.join(f for f in facts if f)}) performs on "
-    )
+    asked = f"This audit asks how the classifier {model.name} ({', '.join(f for f in facts if f)}) performs on "
     return asked + f"{plural(s.data.n, 'image')} of {s.data.name}{split}, {_attacker(result)}."
 
 

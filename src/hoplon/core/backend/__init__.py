@@ -24,9 +24,22 @@ from ..errors import BackendError
 
 FRAMEWORKS = ("tensorflow", "jax", "torch")  # in order of preference on a CPU
 _VERBS = frozenset(
-    {"value_and_grad", "compiled", "uncompiled", "repeat", "weights", "call", "is_native",
-     "to_numpy", "stop_gradient", "DYNAMIC_BATCH", "CHUNK", "version", "devices"}
-)  # fmt: skip
+    {
+        "value_and_grad",
+        "compiled",
+        "uncompiled",
+        "repeat",
+        "weights",
+        "call",
+        "is_native",
+        "to_numpy",
+        "stop_gradient",
+        "DYNAMIC_BATCH",
+        "CHUNK",
+        "version",
+        "devices",
+    }
+)
 
 
 def installed() -> list[str]:
@@ -65,8 +78,9 @@ def require() -> None:
     if wanted not in found:
         raise BackendError.expected(
             f"The backend must be one of those installed here: {', '.join(found)}.",
-            repr(wanted), "Set KERAS_BACKEND, or install it: pip install 'hoplon[NAME]'.",
-        )  # fmt: skip
+            repr(wanted),
+            "Set KERAS_BACKEND, or install it: pip install 'hoplon[NAME]'.",
+        )
 
 
 def name() -> str:

@@ -50,9 +50,7 @@ def _home_and_classes(folder: Path, split: str) -> tuple[Path, list[str]]:
         return folder, [p.name for p in subfolders(folder)]
     if folder / split not in splits:
         received = ", ".join(p.name for p in splits)
-        raise DataError.expected(
-            f"{folder} must have a subfolder {split}.", received, "Ask one of these splits."
-        )
+        raise DataError.expected(f"{folder} must have a subfolder {split}.", received, "Ask one of these splits.")
     return folder / split, sorted({p.name for s in splits for p in subfolders(s)}, key=natural)
 
 

@@ -12,18 +12,50 @@ from .folder import subfolders
 from .pictures import Box, Size, open_picture, stack
 
 GTSRB_NAMES = (
-    "Speed limit (20km/h)", "Speed limit (30km/h)", "Speed limit (50km/h)", "Speed limit (60km/h)",
-    "Speed limit (70km/h)", "Speed limit (80km/h)", "End of speed limit (80km/h)", "Speed limit (100km/h)",
-    "Speed limit (120km/h)", "No passing", "No passing for vehicles over 3.5 metric tons",
-    "Right-of-way at the next intersection", "Priority road", "Yield", "Stop", "No vehicles",
-    "Vehicles over 3.5 metric tons prohibited", "No entry", "General caution",
-    "Dangerous curve to the left", "Dangerous curve to the right", "Double curve", "Bumpy road",
-    "Slippery road", "Road narrows on the right", "Road work", "Traffic signals", "Pedestrians",
-    "Children crossing", "Bicycles crossing", "Beware of ice/snow", "Wild animals crossing",
-    "End of all speed and passing limits", "Turn right ahead", "Turn left ahead", "Ahead only",
-    "Go straight or right", "Go straight or left", "Keep right", "Keep left", "Roundabout mandatory",
-    "End of no passing", "End of no passing by vehicles over 3.5 metric tons",
-)  # fmt: skip
+    "Speed limit (20km/h)",
+    "Speed limit (30km/h)",
+    "Speed limit (50km/h)",
+    "Speed limit (60km/h)",
+    "Speed limit (70km/h)",
+    "Speed limit (80km/h)",
+    "End of speed limit (80km/h)",
+    "Speed limit (100km/h)",
+    "Speed limit (120km/h)",
+    "No passing",
+    "No passing for vehicles over 3.5 metric tons",
+    "Right-of-way at the next intersection",
+    "Priority road",
+    "Yield",
+    "Stop",
+    "No vehicles",
+    "Vehicles over 3.5 metric tons prohibited",
+    "No entry",
+    "General caution",
+    "Dangerous curve to the left",
+    "Dangerous curve to the right",
+    "Double curve",
+    "Bumpy road",
+    "Slippery road",
+    "Road narrows on the right",
+    "Road work",
+    "Traffic signals",
+    "Pedestrians",
+    "Children crossing",
+    "Bicycles crossing",
+    "Beware of ice/snow",
+    "Wild animals crossing",
+    "End of all speed and passing limits",
+    "Turn right ahead",
+    "Turn left ahead",
+    "Ahead only",
+    "Go straight or right",
+    "Go straight or left",
+    "Keep right",
+    "Keep left",
+    "Roundabout mandatory",
+    "End of no passing",
+    "End of no passing by vehicles over 3.5 metric tons",
+)
 _TRAIN = Path("Final_Training/Images")
 _TEST = Path("Final_Test/Images")
 _TRUTH = "GT-final_test.csv"  # the file of the same name but for .test.csv lacks the classes
@@ -64,9 +96,7 @@ def _signs(folder: Path, split: str) -> list[_Sign]:
         found = [sign for home in classes for sign in _read_table(home / f"GT-{home.name}.csv", home)]
     else:
         wanted = _TRUTH if split == "test" else f"the folder {_TRAIN}"
-        raise DataError.expected(
-            f"{folder} must hold {wanted} for the split {split}.", "neither it nor its like"
-        )
+        raise DataError.expected(f"{folder} must hold {wanted} for the split {split}.", "neither it nor its like")
     if not found:
         raise DataError.expected(f"{folder} must list signs of the split {split}.", "empty tables")
     return found

@@ -14,9 +14,17 @@ from .dataset import Dataset
 
 MNIST_NAMES = tuple("0123456789")
 FASHION_NAMES = (
-    "T-shirt/top", "Trouser", "Pullover", "Dress", "Coat",
-    "Sandal", "Shirt", "Sneaker", "Bag", "Ankle boot",
-)  # fmt: skip
+    "T-shirt/top",
+    "Trouser",
+    "Pullover",
+    "Dress",
+    "Coat",
+    "Sandal",
+    "Shirt",
+    "Sneaker",
+    "Bag",
+    "Ankle boot",
+)
 _PREFIX = {"train": "train", "test": "t10k"}
 _UNSIGNED_BYTE = 8  # third byte of the magic number; the fourth is the rank
 
@@ -68,9 +76,7 @@ def _required(folder: Path, split: str, kind: str) -> Path:
     if path is None:
         found = ", ".join(sorted(p.name for p in folder.iterdir())[:8])
         stem = f"{_PREFIX.get(split, split)}-{kind}-ubyte"
-        raise DataError.expected(
-            f"{folder} must hold {stem} or {stem}.gz.", found, "Add it, or ask another split."
-        )
+        raise DataError.expected(f"{folder} must hold {stem} or {stem}.gz.", found, "Add it, or ask another split.")
     return path
 
 

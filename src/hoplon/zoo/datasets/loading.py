@@ -101,9 +101,7 @@ def _not_found(name: str, reason: str) -> HoplonError:
     first = f"{root}/{name} (not there)" if root else "$HOPLON_DATA (not set)"
     second = f"{_DEBIAN[name]} (not there)" if name in _DEBIAN else "a system package (none known)"
     received = f"tried {first}, {second}, keras.datasets ({reason})"
-    remedy = (
-        f"Put its files in a folder {name} and set HOPLON_DATA to the folder above it, or give their path."
-    )
+    remedy = f"Put its files in a folder {name} and set HOPLON_DATA to the folder above it, or give their path."
     what = f"The data set {name} must be on this machine or within reach."
     return DataError.expected(what, received, remedy)
 
@@ -112,14 +110,10 @@ def _by_path(path: Path, wish: _Wish) -> Dataset:
     """Look at what lies there, and read it."""
     if not path.exists():
         known = ", ".join(("digits", *_NAMES))
-        raise DataError.expected(
-            f"`source` must be an existing path, or one of {known}.", path, "Check the path."
-        )
+        raise DataError.expected(f"`source` must be an existing path, or one of {known}.", path, "Check the path.")
     if path.is_file():
         if path.suffix.lower() != ".npz":
-            raise DataError.expected(
-                "A data file must be an npz archive.", path, "Give an npz file or a folder."
-            )
+            raise DataError.expected("A data file must be an npz archive.", path, "Give an npz file or a folder.")
         return _npz(path, wish)
     reader = next((read for fits, read in _FOLDERS if fits(path)), None)
     if reader is None:
@@ -140,9 +134,7 @@ def _npz_of(folder: Path, wish: _Wish) -> Dataset:
     if not named and len(files) > 1:
         received = ", ".join(p.name for p in files[:8])
         remedy = "Give the path of one of them."
-        raise DataError.expected(
-            f"{folder} must hold one npz file, or one named {wish.split}.", received, remedy
-        )
+        raise DataError.expected(f"{folder} must hold one npz file, or one named {wish.split}.", received, remedy)
     return _npz((named or files)[0], wish)
 
 

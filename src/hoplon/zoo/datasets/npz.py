@@ -30,9 +30,7 @@ def read_arrays(path: Path) -> dict[str, np.ndarray]:
         raise DataError.expected(f"{path} must be a readable npz archive.", error, remedy) from error
 
 
-def load_npz(
-    path: Path, split: str, *, bounds: Bounds | None = None, class_names: tuple[str, ...] = ()
-) -> Dataset:
+def load_npz(path: Path, split: str, *, bounds: Bounds | None = None, class_names: tuple[str, ...] = ()) -> Dataset:
     """Images and labels of one split; a file with one unnamed pair gives it for any split."""
     arrays = {key.lower(): value for key, value in read_arrays(path).items()}
     x, y = _pair(arrays, split, path)
@@ -52,6 +50,4 @@ def _pair(arrays: dict[str, np.ndarray], split: str, path: Path) -> tuple[np.nda
             return arrays[images], arrays[labels]
     wanted = " or ".join("/".join(pair).format(split=split) for pair in _PAIRS)
     what = f"{path} must hold the arrays {wanted}."
-    raise DataError.expected(
-        what, f"keys {', '.join(arrays) or '(none)'}", "Rename them, or ask another split."
-    )
+    raise DataError.expected(what, f"keys {', '.join(arrays) or '(none)'}", "Rename them, or ask another split.")

@@ -35,9 +35,7 @@ def open_picture(path: Path, size: Size | None = None, box: Box | None = None) -
         remedy = "Shrink it, or raise PIL.Image.MAX_IMAGE_PIXELS."
         raise DataError.expected(f"{path} must not exceed Pillow's pixel limit.", error, remedy) from error
     except _DAMAGE as error:
-        raise DataError.expected(
-            f"{path} must be a readable picture.", error, "Replace or remove it."
-        ) from error
+        raise DataError.expected(f"{path} must be a readable picture.", error, "Replace or remove it.") from error
 
 
 def _prepared(picture: Image.Image, path: Path, size: Size | None, box: Box | None) -> Image.Image:

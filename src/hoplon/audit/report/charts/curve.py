@@ -27,9 +27,7 @@ def style(index: int) -> str:
 def draw(norm: Norm, classes: int) -> Chart:
     """The curve of one norm."""
     paper = Paper.of(norm, 380)
-    attacks = [
-        m for i, c in enumerate(norm.curves) for m in _attack(paper, c.robust_accuracy, style(i), c.attack)
-    ]
+    attacks = [m for i, c in enumerate(norm.curves) for m in _attack(paper, c.robust_accuracy, style(i), c.attack)]
     marks = [*paper.frame(radius.title(norm, paper)), *_chance(paper, 1 / classes), *_headline(paper, norm)]
     if norm.worst_case:
         marks += _band(paper, norm.worst_case) + attacks + _worst(paper, norm.worst_case)

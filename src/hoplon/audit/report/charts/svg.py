@@ -48,9 +48,7 @@ def digits(value: float) -> str:
     return "0" if shown == "-0" else shown
 
 
-def _mark(
-    tag: str, css: str, places: dict[str, float], *, text: str = "", tip: str = "", **more: str
-) -> Mark:
+def _mark(tag: str, css: str, places: dict[str, float], *, text: str = "", tip: str = "", **more: str) -> Mark:
     placed = {key: digits(value) for key, value in places.items()}
     return Mark(tag, {"class": css, **placed, **{k.replace("_", "-"): v for k, v in more.items()}}, text, tip)
 
@@ -60,9 +58,7 @@ def line(css: str, a: Point, b: Point) -> Mark:
     return _mark("line", css, {"x1": a[0], "y1": a[1], "x2": b[0], "y2": b[1]})
 
 
-def rect(
-    css: str, corner: Point, width: float, height: float, *, tip: str = "", opacity: float = 1.0
-) -> Mark:
+def rect(css: str, corner: Point, width: float, height: float, *, tip: str = "", opacity: float = 1.0) -> Mark:
     """A filled rectangle from its upper left corner."""
     places = {"x": corner[0], "y": corner[1], "width": width, "height": height}
     more = {} if opacity == 1.0 else {"fill_opacity": digits(opacity)}
@@ -74,9 +70,7 @@ def dot(css: str, centre: Point, radius: float, tip: str = "") -> Mark:
     return _mark("circle", css, {"cx": centre[0], "cy": centre[1], "r": radius}, tip=tip)
 
 
-def text(
-    css: str, place: Point, words: str, *, anchor: str = "middle", turn: float = 0, tip: str = ""
-) -> Mark:
+def text(css: str, place: Point, words: str, *, anchor: str = "middle", turn: float = 0, tip: str = "") -> Mark:
     """Words at a place, turned by so many degrees about it."""
     more = {"text_anchor": anchor}
     if turn:

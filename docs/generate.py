@@ -1,0 +1,75 @@
+"""Write the reference pages from the code; `--check` only says whether they are up to date.
+
+>>> python docs/generate.py --check
+"""
+
+import sys
+from pathlib import Path
+
+from hoplon.audit import plan, preflight
+from hoplon.core import registry
+
+HERE = Path(__file__).parent
+NOTE = "<!-- Written by docs/generate.py from the code: change it there, then `make docs`. -->\n"
+
+
+def attacks() -> str:
+    """Every attack with its options."""
+    methods = registry.methods("attack")
+    lines = ["# Attacks\n", NOTE, "| name | norms | what it does | source |", "|---|---|---|---|"]
+    for name, cls in methods.items():
+        lines.append(f"| [`{name}`](#{name}) | {', '.join(cls.norms)} | {_first(cls)} | {cls.paper} |")
+    for name, cls in methods.items():
+        lines += [f"\n## {name}\n", f"`hoplon.attacks.{cls.__name__}`: {_first(cls)}\n"]
+        lines += ["| option | default | what it is |", "|---|---|---|"]
+        lines += [f"| `{row['name']}` | `{_short(row['default'])}` | {row['help']} |" for row in registry.describe(cls)]
+    return "\n".join(lines) + "\n"
+
+
+def checks() -> str:
+    """Every pre-flight check, and what each preset runs."""
+    lines = ["# Checks and presets\n", NOTE, "## Pre-flight checks\n", "| id | question |", "|---|---|"]
+    lines += [f"| {c.__name__.removeprefix('check_').upper()} | {_first(c)} |" for c in preflight.CHECKS]
+    lines += ["\n## Presets\n", "| preset | images attacked | attacks |", "|---|---|---|"]
+    for preset in plan.PRESETS.values():
+        said = ", ".join(f"{name} {norm}{_said(options)}" for norm, name, options in preset.attacks)
+        lines.append(f"| {preset.name} | {preset.attacked or 'all'} | {said} |")
+    lines += ["\n## Radii, as shares of the input range\n", "| norm | ladder | headline |", "|---|---|---|"]
+    lines += [f"| {n} | {', '.join(ladder)} | {plan.HEADLINES[n]} |" for n, ladder in plan.LADDERS.items()]
+    return "\n".join(lines) + "\n"
+
+
+def _first(thing: object) -> str:
+    return (thing.__doc__ or "").splitlines()[0]
+
+
+def _short(value: object) -> str:
+    return f"{value:.4g}" if isinstance(value, float) else str(value)
+
+
+def _said(options: dict[str, object]) -> str:
+    return f" ({', '.join(f'{k}={v}' for k, v in options.items())})" if options else ""
+
+
+PAGES = {"attacks.md": attacks, "checks.md": checks}
+
+
+def main() -> int:
+    """Write the pages, or with `--check` name those that are out of date."""
+    stale = [name for name, page in PAGES.items() if not _same(HERE / name, page())]
+    if "--check" in sys.argv:
+        for name in stale:
+            print(f"docs/{name} is out of date: run make docs")
+        return 1 if stale else 0
+    for name in stale:
+        (HERE / name).write_text(PAGES[name]())
+        print(f"wrote docs/{name}")
+    return 0
+
+
+def _same(path: Path, text: str) -> bool:
+    return path.exists() and path.read_text() == text
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,5 +1,6 @@
 # Recipes for people and for CI alike. Each backend has an environment of its own: .venv-NAME.
 PYTHON ?= python3
+JOBS ?= 2
 BACKEND ?= tensorflow
 VENV = .venv-$(BACKEND)
 BIN = $(VENV)/bin
@@ -20,7 +21,7 @@ demo: $(VENV)/ready  ## train two small models, audit them, say where the report
 	@$(RUN) $(BIN)/hoplon demo
 
 test: $(VENV)/ready  ## the whole suite on one backend (BACKEND=tensorflow|jax|torch)
-	$(RUN) $(BIN)/python -m pytest
+	$(RUN) $(BIN)/python -m pytest -n $(JOBS)
 
 test-all:        ## the suite on all three backends
 	$(MAKE) test BACKEND=tensorflow

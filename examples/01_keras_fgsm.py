@@ -58,7 +58,7 @@ def evaluate(model: Any, x: np.ndarray, y: np.ndarray) -> None:
 def train(model: Any, data: zoo.Dataset, epochs: int) -> None:
     print("\nTraining")
     y = keras.utils.to_categorical(data.y, data.num_classes)
-    model.fit(data.x, y, batch_size=64, epochs=epochs, validation_split=0.1, verbose=0)
+    model.fit(data.x, y, batch_size=128, epochs=epochs, verbose=0)
 
 
 def compare(model: Any, crafting: Any, data: zoo.Dataset) -> np.ndarray:

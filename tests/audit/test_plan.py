@@ -67,3 +67,12 @@ def test_the_command_asks_for_the_same_again():
         "hoplon audit 'my model.h5' --data d --bounds 0 255 --rescale --split val --seed 3 --preset quick "
         "--eps linf=1/255 --limit 5 --batch-size 64 --out o"
     )
+
+
+def test_the_sample_is_spread_over_the_data_and_a_longer_one_begins_the_same():
+    one, two = plan.sample(1000, 50, seed=0), plan.sample(1000, 200, seed=0)
+    assert len(set(two)) == 200
+    assert (two[:50] == one).all()
+    assert (plan.sample(1000, 50, seed=1) != one).any()
+    assert abs(two.mean() - 500) < 60
+    assert sorted(plan.sample(9, 9, seed=0)) == list(range(9))

@@ -10,12 +10,13 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from hoplon.audit.intervals import wilson
 from hoplon.audit.report import SCHEMA, render, to_html
 from hoplon.audit.report.charts.distances import count
 from hoplon.audit.report.charts.radius import Paper
 from hoplon.audit.report.charts.svg import digits
 from hoplon.audit.report.schema import Norm, published
-from hoplon.audit.report.words import THIN, number, options, percent, wilson
+from hoplon.audit.report.words import THIN, number, options, percent
 from hoplon.core.errors import StoreError
 
 EPS = [0.0, 1.0, 2.0, 4.0, 8.0, 16.0]

@@ -94,7 +94,7 @@ def test_a_folder_belongs_to_one_run(tmp_path):
 
 
 def test_two_processes_do_not_share_a_folder(tmp_path):
-    code = f"from pathlib import Path; from hoplon.audit.store import Store\nwith Store(Path({str(tmp_path)!r})).locked(): pass"
+    code = f"from hoplon.audit.store import Store\nwith Store({str(tmp_path)!r}).locked(): pass"
     with Store(tmp_path).locked():
         done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
         assert done.returncode != 0

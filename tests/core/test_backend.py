@@ -97,7 +97,8 @@ def test_the_first_framework_that_is_installed_is_chosen(tmp_path):
 
 
 def test_no_framework_is_one_clear_line(tmp_path):
-    code = f"HIDDEN = {{'tensorflow', 'jax', 'torch'}}\n{HIDE}\nfrom hoplon.cli import main\nsys.exit(main(['list', 'attacks']))"
+    use = "from hoplon.cli import main\nsys.exit(main(['list', 'attacks']))"
+    code = f"HIDDEN = {{'tensorflow', 'jax', 'torch'}}\n{HIDE}\n{use}"
     done = _python(code, KERAS_HOME=str(tmp_path))
     assert done.returncode == 2
     assert done.stderr.count("\n") == 1

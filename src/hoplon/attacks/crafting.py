@@ -19,7 +19,7 @@ _KEPT = "_hoplon_classifier"
 
 @dataclass(frozen=True, eq=False)
 class _Kept:
-    """A classifier, and the layers and end of its model at the time. (Keras would save a tuple of layers.)"""
+    """A classifier, and the layers and the end that its model had then."""
 
     classifier: Classifier
     structure: tuple[Any, ...]

@@ -4,8 +4,8 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from scipy.stats import binomtest
 
+from .intervals import wilson
 from .plan import Piece, Plan, Subject, radius
 from .store import Store, Table
 
@@ -14,13 +14,16 @@ def share(k: int, n: int) -> dict[str, Any]:
     """k of n as a share with its 95 % Wilson interval."""
     if n == 0:
         return {"value": None, "n": 0, "low": None, "high": None}
-    interval = binomtest(int(k), int(n)).proportion_ci(0.95, method="wilson")
-    return {"value": float(k / n), "n": int(n), "low": float(interval.low), "high": float(interval.high)}
+    low, high = wilson(int(k), int(n))
+    return {"value": float(k / n), "n": int(n), "low": low, "high": high}
 
 
 def joined(tables: list[Table]) -> Table:
-    """Tables of neighbouring ranges as one."""
-    return {name: np.concatenate([t[name] for t in tables]) for name in tables[0]} if tables else {}
+    """Tables of several pieces as one, in the order of the data."""
+    if not tables:
+        return {}
+    order = np.argsort(np.concatenate([t["id"] for t in tables]))
+    return {name: np.concatenate([t[name] for t in tables])[order] for name in tables[0]}
 
 
 def clean_section(table: Table, names: list[str]) -> dict[str, Any] | None:

@@ -6,6 +6,8 @@ from dataclasses import dataclass, replace
 from fractions import Fraction
 from typing import Any
 
+import numpy as np
+
 from ..core import registry
 from ..core.errors import OptionError
 
@@ -137,6 +139,12 @@ class Plan:
     def of_kind(self, kind: str) -> list[Piece]:
         """The pieces of one kind, in order."""
         return [piece for piece in self.pieces if piece.kind == kind]
+
+
+def sample(n: int, count: int, seed: int) -> np.ndarray:
+    """Numbers of `count` of n images, drawn at random: data sets lie sorted by class. A longer draw begins the same."""
+    order = np.random.Generator(np.random.Philox(key=np.array([seed, 2**63], np.uint64))).permutation(n)
+    return order[:count]
 
 
 def make(name: str, n: int, eps: dict[str, tuple[str, ...]] | None = None, limit: int | None = None) -> Plan:

@@ -9,7 +9,7 @@ from scipy.special import softmax
 from ..core import registry
 from ..core.classifier import Classifier, decide
 from . import preflight
-from .plan import Piece, radius
+from .plan import Piece, radius, sample
 from .store import Table
 
 
@@ -22,6 +22,10 @@ class Case:
     y: np.ndarray  # [n] int64
     seed: int
     batch_size: int
+
+    def attacked(self, start: int, stop: int) -> np.ndarray:
+        """Numbers of the images that an evasion piece is about, in the order of the data."""
+        return np.sort(sample(len(self.x), stop, self.seed)[start:])
 
     @property
     def span(self) -> float:
@@ -64,7 +68,7 @@ def _evasion(case: Case, piece: Piece) -> Table:
     """
     options: dict[str, Any] = dict(piece.options)
     attack = registry.from_record("attack", {**options["attack"], "eps": 0.0})
-    ids = np.arange(piece.start, piece.stop)
+    ids = case.attacked(piece.start, piece.stop)
     x, y = case.classifier.checked_images(case.x[ids]), case.y[ids]
     table = _nothing_broken(ids, x, y)
     for level, text in enumerate(options["ladder"]):

@@ -8,6 +8,7 @@ import click
 import numpy as np
 
 from ..audit.pictures import contact_sheet, to_png
+from ..audit.plan import sample
 from ..audit.running import load_classifier, load_data
 from ..audit.store import write_atomic, write_json
 from ..core.registry import options as fields
@@ -29,24 +30,25 @@ def attack_and_save(
 ) -> None:
     """Attack the images and leave `adversarial.npz`, `adversarial.png` and `result.json` in `out`."""
     images = load_data(data, split, None if rescale else bounds)
-    images = images if limit is None else images.take(limit)
+    ids = np.sort(sample(len(images), len(images) if limit is None else limit, seed))
+    images = images[ids]
     bounds = bounds or images.bounds
     images = images.scaled(bounds) if rescale else images
     classifier, _ = load_classifier(model, bounds)
-    result = attack(classifier, images.x, images.y, seed=seed, batch_size=batch_size)
-    _save(result, images, classifier.bounds, out)
+    result = attack(classifier, images.x, images.y, seed=seed, ids=ids, batch_size=batch_size)
+    _save(result, images, ids, classifier.bounds, out)
     if not quiet:
         for line in _lines(result, attack, classifier):
             click.echo(line)
         click.echo(f"Saved: {out / 'adversarial.npz'}, {out / 'adversarial.png'}, {out / 'result.json'}")
 
 
-def _save(result: Any, images: Any, bounds: Any, out: Path) -> None:
+def _save(result: Any, images: Any, ids: np.ndarray, bounds: Any, out: Path) -> None:
     at = np.flatnonzero(result.success & (result.distance > 0))
     file = io.BytesIO()
     np.savez_compressed(
         file,
-        id=at,
+        id=ids[at],
         x_adv=result.x_adv[at],
         label=images.y[at],
         prediction=result.predictions[at],

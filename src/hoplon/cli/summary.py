@@ -19,7 +19,7 @@ def lines(result: dict[str, Any]) -> list[str]:
     out = [
         f"{f['status'].upper():4} {f['id']}: {f['message']} {f['remedy']}".rstrip()
         for f in result["preflight"]
-        if f["status"] != "pass" or f["id"] == "LOGITS"
+        if f["status"] != "pass" or (f["id"] == "LOGITS" and result["scope"]["model"]["lifted"])
     ]
     if result["clean"]:
         out.append(f"Clean accuracy   {_share(result['clean']['accuracy'])}")

@@ -3,13 +3,14 @@
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
+from ..intervals import wilson
 from .charts import calibration as calibration_chart
 from .charts import classes as classes_chart
 from .charts import curve, distances, matrix
 from .charts.curve import Entry
 from .charts.svg import Chart
 from .schema import Calibration, ClassScore, Norm
-from .words import number, percent, wilson
+from .words import number, percent
 
 MOST_ROWS = 400
 

@@ -1,6 +1,5 @@
 """Numbers and names as people read them."""
 
-from math import sqrt
 from typing import Any
 
 THIN = "\u202f"  # narrow space that does not break: keeps a number and its unit on one line
@@ -73,13 +72,3 @@ def option(value: Any) -> str:
 def options(values: dict[str, Any]) -> str:
     """All hyper-parameters on one line; those left to the attack itself are not named."""
     return ", ".join(f"{key} {option(v)}" for key, v in sorted(values.items()) if v is not None)
-
-
-def wilson(k: int, n: int) -> tuple[float, float]:
-    """95 % interval of a share (Wilson 1927); (0, 1) when nothing was counted."""
-    if n == 0:
-        return 0.0, 1.0
-    z, p = 1.959964, k / n
-    middle, half = p + z * z / (2 * n), z * sqrt(p * (1 - p) / n + (z / (2 * n)) ** 2)
-    scale = 1 + z * z / n
-    return min(p, max(0.0, (middle - half) / scale)), max(p, min(1.0, (middle + half) / scale))  # p: rounding

@@ -1,7 +1,8 @@
 """The reliability diagram: accuracy against confidence, a point per bin, the number of images below."""
 
+from ...intervals import wilson
 from ..schema import Bin, Calibration
-from ..words import number, percent, wilson
+from ..words import number, percent
 from .svg import Chart, Mark, Scale, dot, line, path, rect, text
 
 _SIDE, _LEFT, _TOP = 460.0, 58.0, 14.0

@@ -1,7 +1,8 @@
 """Accuracy of every class with its 95 % interval, worst first."""
 
+from ...intervals import wilson
 from ..schema import ClassScore
-from ..words import percent, short, wilson
+from ..words import percent, short
 from .svg import Chart, Mark, Scale, dot, line, text
 
 MOST = 45  # rows drawn; the table below the chart has them all

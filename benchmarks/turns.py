@@ -1,0 +1,65 @@
+"""Contestants in processes of their own that work one at a time, told to through pipes.
+
+Two frameworks in one process fight for the cores with their thread pools; here everybody but the one whose
+turn it is waits for a line on its standard input.
+"""
+
+import json
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+Answer = dict[str, Any]
+QUIET = {"TF_CPP_MIN_LOG_LEVEL": "3", "KERAS_BACKEND": "tensorflow"}
+
+
+class Worker:
+    """One contestant in a process that lives until the `with` block ends."""
+
+    def __init__(self, script: Path, *arguments: str) -> None:
+        self.name = arguments[0]
+        self._process = subprocess.Popen(
+            [sys.executable, str(script), *arguments], env={**QUIET, **os.environ},
+            stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True,
+        )  # fmt: skip
+
+    def __enter__(self) -> "Worker":
+        return self
+
+    def __exit__(self, kind: type | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        self._process.stdin.close()
+        self._process.wait()
+
+    def ask(self, job: str, **options: Any) -> Answer:
+        """Have the job done now, and wait for its answer."""
+        self._process.stdin.write(json.dumps({"job": job, "options": options}) + "\n")
+        self._process.stdin.flush()
+        line = self._process.stdout.readline()
+        if not line:
+            raise SystemExit(f"{self.name} ended during {job}; what it said stands above.")
+        return json.loads(line)
+
+
+def serve(jobs: dict[str, Callable[..., Answer]]) -> None:
+    """Do the jobs that arrive, one line each, until the pipe closes.
+
+    Standard output carries the answers alone: whatever a framework prints goes to standard error.
+    """
+    answers = os.fdopen(os.dup(1), "w")
+    os.dup2(2, 1)
+    for line in sys.stdin:
+        request = json.loads(line)
+        print(json.dumps(jobs[request["job"]](**request["options"])), file=answers, flush=True)
+
+
+def timed(work: Callable[[], Any]) -> tuple[Any, Answer]:
+    """The result, the seconds it took, and the cores it kept busy meanwhile."""
+    cpu, wall = time.process_time(), time.perf_counter()
+    result = work()
+    cpu, wall = time.process_time() - cpu, time.perf_counter() - wall
+    return result, {"seconds": wall, "cores": cpu / wall}

@@ -58,6 +58,9 @@ def test_the_numbers_are_those_of_the_model(done, model_file):
         for curve in section["curves"]:
             assert all(w <= c for w, c in zip(worst["robust_accuracy"], curve["robust_accuracy"], strict=True))
     assert done.robust_accuracy("l2", "1") < correct
+    moves, at = np.array(done.result["evasion"]["transitions"]["matrix"]), linf["headline"]
+    assert moves.sum() == round(24 * correct)
+    assert np.trace(moves) == round(24 * linf["worst_case"]["robust_accuracy"][at])
     assert {f["id"] for f in done.result["preflight"]} == {
         "RANGE",
         "LOGITS",

@@ -67,6 +67,11 @@ def test_a_softmax_tail_is_lifted(build):
     np.testing.assert_allclose(backend.to_numpy(model(X)), outputs, atol=1e-6)  # the model itself is as it was
 
 
+def test_a_model_that_was_never_called_is_built_by_the_first_look():
+    model = Subclassed()
+    assert Classifier(model, outputs="logits").logits(X).shape == (6, 3)
+
+
 def test_a_sigmoid_tail_is_lifted():
     model = sequential(layers.Dense(3, activation="sigmoid"))
     classifier = Classifier(model)

@@ -180,8 +180,13 @@ def attack_row(line: Line, plan: Plan) -> dict[str, Any]:
 
 
 def transitions(worst: Table, rung: int, classes: int) -> list[list[int]]:
-    """Who is taken for whom: true class to predicted class under the worst case at a rung of the ladder."""
+    """Who is taken for whom: true class to predicted class under the worst case at a rung of the ladder.
+
+    Images that stand are on the diagonal; those misclassified before any attack are left out.
+    """
     matrix = np.zeros((classes, classes), int)
-    at = (worst["distance"] > 0) & (worst["level"] >= 0) & (worst["level"] <= rung) & (worst["prediction"] >= 0)
-    np.add.at(matrix, (worst["label"][at], worst["prediction"][at]), 1)
+    fooled = (worst["level"] >= 0) & (worst["level"] <= rung)
+    named = np.where(fooled, worst["prediction"], worst["label"])
+    at = (worst["distance"] > 0) & (named >= 0)
+    np.add.at(matrix, (worst["label"][at], named[at]), 1)
     return matrix.tolist()

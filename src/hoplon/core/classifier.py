@@ -57,6 +57,7 @@ class Classifier:
         self._outputs = outputs
         self._tail = tail.of_graph(model) if self.is_keras and outputs != "logits" else None
         self._settled = False
+        self._calls = 0  # moves on the random states of a randomised model
         self._asks_logits = self.is_function and "logits" in _parameters(model)
         self._programs: dict[Any, Callable[..., Any]] = {}
 
@@ -69,7 +70,8 @@ class Classifier:
 
     def weights(self) -> Any:
         """What `forward` needs besides x, read afresh: a compiled program sees new weights."""
-        return backend.weights(self.model, self.queries % 2**16)
+        self._calls += 1
+        return backend.weights(self.model, self._calls % 2**16)
 
     def forward(self, weights: Any, x: Any) -> Any:
         """Logits [n, k] of a tensor x [n, ...], float32; differentiable, state left untouched."""
@@ -125,8 +127,9 @@ class Classifier:
             return
         one = np.asarray(x[:1], np.float32)
         try:
-            if self.is_keras and self._outputs != "logits":
-                self._tail = self._proven_tail(one, backend.to_numpy(self._raw(one)))
+            if self.is_keras:  # called once as it is: a subclassed model is built by its first call
+                raw = backend.to_numpy(self._raw(one))
+                self._tail = self._proven_tail(one, raw) if self._outputs != "logits" else None
             self.num_classes = int(self.forward(self.weights(), ops.convert_to_tensor(one)).shape[-1])
         except (ShapeError, ModelError):
             raise

@@ -72,6 +72,13 @@ def test_a_model_that_was_never_called_is_built_by_the_first_look():
     assert Classifier(model, outputs="logits").logits(X).shape == (6, 3)
 
 
+def test_images_of_any_size_where_the_model_takes_them():
+    model = keras.Sequential([keras.Input((None, None, 1)), layers.Conv2D(3, 2), layers.GlobalAveragePooling2D()])
+    classifier = Classifier(model)
+    for size in (4, 6):
+        assert PGD(eps=0.1, steps=3)(classifier, np.full((2, size, size, 1), 0.5)).x_adv.shape == (2, size, size, 1)
+
+
 def test_a_sigmoid_tail_is_lifted():
     model = sequential(layers.Dense(3, activation="sigmoid"))
     classifier = Classifier(model)

@@ -131,7 +131,7 @@ class Crafting(keras.layers.Layer):
             "target": self.target,
             "clip_min": recipe.low.tolist(),
             "clip_max": recipe.high.tolist(),
-            "outputs": self.classifier._outputs,
+            "outputs": self.classifier.outputs,
         }
 
     @classmethod

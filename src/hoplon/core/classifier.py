@@ -54,7 +54,7 @@ class Classifier:
         self.queries = 0  # forward passes so far, one per example
         self.gradients = 0  # backward passes so far
         self.num_classes = 0  # known once the first batch has been seen
-        self._outputs = outputs
+        self.outputs = outputs
         self._tail = tail.of_graph(model) if self.is_keras and outputs != "logits" else None
         self._settled = False
         self._calls = 0  # moves on the random states of a randomised model
@@ -87,7 +87,7 @@ class Classifier:
         return self._two_logits(out) if out.shape[-1] == 1 else out
 
     def _two_logits(self, z: Any) -> Any:
-        if self._outputs == "probabilities":
+        if self.outputs == "probabilities":
             z = z - 0.5  # a lone probability that could not be lifted: its threshold is at one half
         return ops.concatenate([-z / 2, z / 2], axis=-1)
 
@@ -129,7 +129,7 @@ class Classifier:
         try:
             if self.is_keras:  # called once as it is: a subclassed model is built by its first call
                 raw = backend.to_numpy(self._raw(one))
-                self._tail = self._proven_tail(one, raw) if self._outputs != "logits" else None
+                self._tail = self._proven_tail(one, raw) if self.outputs != "logits" else None
             self.num_classes = int(self.forward(self.weights(), ops.convert_to_tensor(one)).shape[-1])
         except (ShapeError, ModelError):
             raise

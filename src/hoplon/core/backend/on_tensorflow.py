@@ -31,16 +31,18 @@ def _any_batch(tensor: Any) -> tf.TensorSpec:
 
 
 def compiled(fn: Callable[..., Any]) -> Callable[..., Any]:
-    """Compile a function of tensors whose first axis is the batch; traced at the first call.
+    """Compile a function of tensors whose first axis is the batch: one trace per image shape.
 
     Graphs hold variables by reference, so weights set later are seen.
     """
-    graph: list[Any] = []
+    graphs: dict[Any, Any] = {}
 
     def run(*tensors: Any) -> Any:
-        if not graph:
-            graph.append(tf.function(fn, input_signature=tf.nest.map_structure(_any_batch, tensors)))
-        return graph[0](*tensors)
+        specs = tf.nest.map_structure(_any_batch, tensors)
+        key = tuple(tf.nest.flatten(specs))
+        if key not in graphs:
+            graphs[key] = tf.function(fn, input_signature=specs)
+        return graphs[key](*tensors)
 
     return run
 

@@ -18,7 +18,7 @@ def worst_first(scores: list[ClassScore]) -> list[ClassScore]:
 def draw(scores: list[ClassScore]) -> Chart:
     """A row per class."""
     rows = worst_first(scores)[:MOST]
-    left = 14 + 6.6 * max(len(short(s.name)) for s in rows)
+    left = 14 + 7.6 * max(len(short(s.name)) for s in rows)
     lowest, row = min(wilson(s.correct, s.n)[0] for s in rows), min(34.0, max(19.0, 400 / len(rows)))
     x = Scale(max(s for s in _STARTS if s <= lowest), 1.0, left, _WIDTH - 24)
     floor = _TOP + row * len(rows)

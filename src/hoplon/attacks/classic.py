@@ -18,8 +18,8 @@ import numpy as np
 from keras import ops
 
 from ..core import backend
-from ..core.classifier import BATCH_SIZE, Classifier, bucket, pad, say_bounds
-from ..core.errors import BoundsError, LabelError, OptionError, ShapeError
+from ..core.classifier import BATCH_SIZE, Classifier, as_batch, bucket, pad, say_bounds
+from ..core.errors import BoundsError, LabelError, OptionError
 from .crafting import Crafting, classifier_of
 from .recipe import Recipe, follow, has_values
 
@@ -173,13 +173,7 @@ def _targets(classifier: Classifier, y: Any, n: int) -> np.ndarray:
 
 def _checked_images(x: np.ndarray, recipe: Recipe) -> np.ndarray:
     """Images as float32 [n, ...] in the clip range; outside it the first clip would be the whole attack."""
-    if x.dtype.kind not in "fiub" or x.ndim < 2:
-        raise ShapeError.expected(
-            "`x` must be a batch of numeric images [n, ...].",
-            f"shape {x.shape}, dtype {x.dtype}",
-            "A single image needs x[None].",
-        )
-    x = x.astype(np.float32, copy=False)
+    x = as_batch(x)
     slack = 1e-6 * (recipe.high - recipe.low)
     if not ((x >= recipe.low - slack) & (x <= recipe.high + slack)).all():
         raise BoundsError.expected(

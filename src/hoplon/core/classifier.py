@@ -170,14 +170,7 @@ class Classifier:
 
     def checked_images(self, x: Any) -> np.ndarray:
         """Images as float32 [n, ...] inside the bounds; anything else is an error that says what to do."""
-        x = np.asarray(backend.to_numpy(x) if ops.is_tensor(x) else x)
-        if x.dtype.kind not in "fiub" or x.ndim < 2:
-            raise ShapeError.expected(
-                "`x` must be a batch of numeric images [n, ...].",
-                f"shape {x.shape}, dtype {x.dtype}",
-                "A single image needs x[None].",
-            )
-        x = x.astype(np.float32, copy=False)
+        x = as_batch(backend.to_numpy(x) if ops.is_tensor(x) else np.asarray(x))
         if not np.isfinite(x).all():
             bad = np.flatnonzero(~np.isfinite(x).reshape(len(x), -1).all(axis=1))
             raise BoundsError.expected(
@@ -222,6 +215,17 @@ class Classifier:
 
 def _logits(classifier: Classifier, weights: Any, x: Any) -> Any:
     return classifier.forward(weights, x)
+
+
+def as_batch(x: np.ndarray) -> np.ndarray:
+    """A batch of numeric images as float32 [n, ...]; anything else is a `ShapeError`."""
+    if x.dtype.kind not in "fiub" or x.ndim < 2:
+        raise ShapeError.expected(
+            "`x` must be a batch of numeric images [n, ...].",
+            f"shape {x.shape}, dtype {x.dtype}",
+            "A single image needs x[None].",
+        )
+    return x.astype(np.float32, copy=False)
 
 
 def decide(logits: np.ndarray) -> np.ndarray:

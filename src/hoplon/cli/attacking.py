@@ -12,6 +12,7 @@ from ..audit.plan import sample
 from ..audit.running import load_classifier, load_data
 from ..audit.store import write_atomic, write_json
 from ..core.registry import options as fields
+from .progress import counting
 
 
 def attack_and_save(
@@ -35,7 +36,8 @@ def attack_and_save(
     bounds = bounds or images.bounds
     images = images.scaled(bounds) if rescale else images
     classifier, _ = load_classifier(model, bounds)
-    result = attack(classifier, images.x, images.y, seed=seed, ids=ids, batch_size=batch_size)
+    with counting(attack.name, quiet) as progress:
+        result = attack(classifier, images.x, images.y, seed=seed, ids=ids, batch_size=batch_size, progress=progress)
     _save(result, images, ids, classifier.bounds, out)
     if not quiet:
         for line in _lines(result, attack, classifier):

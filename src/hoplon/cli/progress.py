@@ -30,11 +30,7 @@ def _line(step: Any) -> None:
 
 @contextmanager
 def _bar() -> Iterator[Callable[[Any], None]]:
-    from rich.console import Console
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
-
-    columns = (TextColumn("{task.description:32.32}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
-    with Progress(*columns, console=Console(stderr=True), transient=True) as progress:
+    with _rich() as progress:
         task = progress.add_task("starting", total=None)
 
         def watch(step: Any) -> None:
@@ -43,3 +39,22 @@ def _bar() -> Iterator[Callable[[Any], None]]:
                 progress.console.print(f"{step.piece}: {WORDS[step.state]}: {step.note}", markup=False)
 
         yield watch
+
+
+@contextmanager
+def counting(name: str, quiet: bool) -> Iterator[Callable[[int, int], None]]:
+    """Examples decided by one attack, on a terminal; elsewhere its result is soon enough."""
+    if quiet or not sys.stderr.isatty():
+        yield lambda done, total: None
+        return
+    with _rich() as progress:
+        task = progress.add_task(name, total=None)
+        yield lambda done, total: progress.update(task, completed=done, total=total)
+
+
+def _rich() -> Any:
+    from rich.console import Console
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+
+    columns = (TextColumn("{task.description:32.32}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
+    return Progress(*columns, console=Console(stderr=True), transient=True)

@@ -142,8 +142,20 @@ def _foolbox_attack(foolbox: Any, model: Any) -> Callable[[Array, Array], Array]
 
 
 def torchattacks(setting: Setting) -> Contestant:
+    """torchattacks on the PyTorch net as it comes."""
+    torch = _torch()
+    return _torchattacks(torch, setting, torch.contiguous_format)
+
+
+def torchattacks_channels_last(setting: Setting) -> Contestant:
+    """The same in the order of axes in memory that suits this processor better, for users who know of it."""
+    torch = _torch()
+    return _torchattacks(torch, setting, torch.channels_last)
+
+
+def _torchattacks(torch: Any, setting: Setting, order: Any) -> Contestant:
     """It knows batches alone: `stop` makes them, and asks the net in the end who was fooled."""
-    torch, net = _torch(), setting.torch_net()
+    net = setting.torch_net().to(memory_format=order)
     import torchattacks
 
     attack = torchattacks.PGD(net, eps=EPS, alpha=STEP, steps=STEPS)
@@ -155,7 +167,11 @@ def torchattacks(setting: Setting) -> Contestant:
             fooled += int((net(attack(images, labels)).argmax(1) != labels).sum())
         return fooled / len(x)
 
-    return Contestant(_to_torch(torch), net, attack, _from_torch, stop)
+    def give(x: np.ndarray, y: np.ndarray) -> tuple[Array, Array]:
+        images, labels = _to_torch(torch)(x, y)
+        return images.contiguous(memory_format=order), labels
+
+    return Contestant(give, net, attack, _from_torch, stop)
 
 
 def art_torch(setting: Setting) -> Contestant:
@@ -190,6 +206,7 @@ CONTESTANTS: dict[str, Callable[[Setting], Contestant]] = {
     "foolbox, TensorFlow": foolbox_tensorflow,
     "foolbox, PyTorch": foolbox_torch,
     "torchattacks": torchattacks,
+    "torchattacks, channels last": torchattacks_channels_last,
     "ART, PyTorch": art_torch,
 }
 

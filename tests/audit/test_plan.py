@@ -6,6 +6,7 @@ import pytest
 
 from hoplon.audit import plan
 from hoplon.audit.asked import Asked
+from hoplon.core import backend
 from hoplon.core.errors import OptionError
 
 SUBJECT = plan.Subject("m", "d", (0.0, 1.0), "tensorflow", 0, 256)
@@ -47,6 +48,8 @@ def test_ladders_are_sorted_and_headlines_are_on_them():
     made = plan.make("quick", 10, {"linf": ("0.3", "1/255", "0.1"), "l2": ("3",)})
     assert made.ladders["linf"] == ("1/255", "0.1", "0.3")
     assert made.headlines == {"linf": "0.1", "l2": "3"}
+    forms = plan.make("quick", 10, {"linf": 0.1, "l2": ("8/255", "0.03137254901960784", 2)}).ladders
+    assert forms == {"linf": ("0.1",), "l2": ("8/255", "2")}
     assert plan.make("quick", 10).headlines == {"linf": "8/255", "l2": "0.5"}
 
 
@@ -62,10 +65,10 @@ def test_bad_presets():
 
 
 def test_the_command_asks_for_the_same_again():
-    asked = Asked("my model.h5", "d", (0.0, 255.0), "quick", "o", 3, {"linf": ("1/255",)}, 5, "val", True, 64)
+    asked = Asked("my model.h5", "d", (0.0, 255.0), "quick", "o", 3, {"linf": ("1/255",)}, 5, "val", (32, 16), True, 64)
     assert asked.command() == (
-        "hoplon audit 'my model.h5' --data d --bounds 0 255 --rescale --split val --seed 3 --preset quick "
-        "--eps linf=1/255 --limit 5 --batch-size 64 --out o"
+        "hoplon audit 'my model.h5' --data d --bounds 0 255 --size 32 16 --rescale --split val --seed 3 "
+        f"--preset quick --eps linf=1/255 --limit 5 --batch-size 64 --backend {backend.name()} --out o"
     )
 
 

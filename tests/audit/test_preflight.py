@@ -63,6 +63,24 @@ def test_range_that_the_images_hardly_use(world):
     assert "--rescale" in found.remedy
 
 
+def test_a_range_that_nobody_declared_is_said_where_accuracy_cannot_tell(world):
+    model, x, y = world
+    free = keras.models.clone_model(model)  # without biases a ReLU network does not see the scale
+    free.set_weights([w if w.ndim > 1 else 0 * w for w in model.get_weights()])
+    classifier = Classifier(free, bounds=(0.0, 1.0))
+    guessed, declared = (preflight.examine(classifier, x, y, d)[0] for d in (False, True))
+    assert (guessed.id, guessed.status, declared.status) == ("RANGE", "warn", "pass")
+    assert "--bounds" in guessed.remedy
+
+
+def test_a_model_without_a_gradient(world):
+    model, x, y = world
+    cut = Does(lambda z: ops.round(z * 4) / 4)
+    found = findings(wrapped(model, before=[cut]), x, y)["ZERO_GRAD"]
+    assert found.status == "fail"
+    assert found.value == 1.0
+
+
 def test_logits_are_lifted_and_it_is_said(world):
     model, x, y = world
     found = findings(wrapped(model, layers.Softmax()), x, y)["LOGITS"]

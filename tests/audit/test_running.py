@@ -15,7 +15,7 @@ from keras import layers, ops
 import hoplon
 from hoplon.artifacts import load_model
 from hoplon.audit import engine, plan, running
-from hoplon.core.errors import BoundsError, DataError, LabelError, ShapeError, StoreError
+from hoplon.core.errors import BoundsError, DataError, LabelError, OptionError, ShapeError, StoreError
 from hoplon.zoo import datasets, models
 
 QUICK = {"preset": "quick", "limit": 24, "eps": {"linf": ("2/255", "0.1"), "l2": ("0.25", "1")}}
@@ -67,6 +67,7 @@ def test_the_numbers_are_those_of_the_model(done, model_file):
         "LABELS",
         "FINITE",
         "DETERMINISM",
+        "ZERO_GRAD",
         "STATE",
         "BATCH",
     }
@@ -215,6 +216,50 @@ def test_arrays_functions_and_bytes_are_welcome(tmp_path):
     assert report.result["scope"]["bounds"] == [0.0, 255.0]
 
 
+def test_a_function_that_has_changed_is_other_work(model_file, tmp_path):
+    model, sign = load_model(model_file), [1.0]
+    running.run(lambda z: model(z) * sign[0], "digits", out=tmp_path / "r", **QUICK)
+    sign[0] = -1.0
+    with pytest.raises(StoreError, match="other work"):
+        running.run(lambda z: model(z) * sign[0], "digits", out=tmp_path / "r", **QUICK)
+
+
+def test_logits_that_are_not_finite_under_attack_cost_no_report(model_file, tmp_path):
+    model = load_model(model_file)
+
+    def fragile(z):
+        off_grid = ops.any(ops.abs(z * 16 - ops.round(z * 16)) > 1e-3, axis=(1, 2, 3))
+        return model(z) + ops.where(off_grid, float("nan"), 0.0)[:, None]
+
+    report = running.run(fragile, "digits", out=tmp_path / "r", **QUICK)
+    assert report.complete
+    shown = report.result["evasion"]["examples"]
+    assert {(e["adv_prediction"], e["adv_confidence"]) for e in shown} == {(-1, None)}
+    assert "not finite" in (tmp_path / "r/report.html").read_text()
+
+
+def test_channels_first_and_bounds_per_channel(tmp_path):
+    low, high = np.zeros((3, 1, 1)), np.array([1.0, 2.0, 4.0]).reshape(3, 1, 1)
+    x = np.random.default_rng(0).uniform(low, high, (30, 3, 4, 5)).astype("float32")
+    w = ops.convert_to_tensor(np.random.default_rng(1).normal(size=(60, 3)).astype("float32"))
+    y = (x.reshape(30, -1) @ np.asarray(hoplon.core.backend.to_numpy(w))).argmax(1)
+    report = running.run(
+        lambda z: ops.matmul(ops.reshape(z, (-1, 60)), w), (x, y), bounds=(low, high), out=tmp_path / "r", **QUICK
+    )
+    assert report.complete
+    assert (tmp_path / "r/adversarial/linf.png").exists()
+
+
+def test_robust_accuracy_takes_a_radius_in_any_spelling(done):
+    assert (
+        done.robust_accuracy("linf", 0.1) == done.robust_accuracy("linf", "1/10") == done.robust_accuracy("linf", "0.1")
+    )
+    with pytest.raises(OptionError, match="2/255"):
+        done.robust_accuracy("linf", 0.3)
+    with pytest.raises(OptionError, match="linf, l2"):
+        done.robust_accuracy("l1")
+
+
 # -- what is refused -------------------------------------------------------------------------------
 
 X, Y = np.full((4, 8, 8, 1), 0.5, "float32"), np.zeros(4, int)
@@ -230,12 +275,41 @@ X, Y = np.full((4, 8, 8, 1), 0.5, "float32"), np.zeros(4, int)
         ((X[:0], Y[:0]), DataError, "at least one image"),
         ((X, Y[:2]), DataError, "equally many"),
         (5, DataError, "Received: int"),
+        ((X, Y + 0.7), LabelError, "whole numbers"),
+        ((X, np.full(4, np.nan)), LabelError, "whole numbers"),
+        ((X, np.array(list("abcd"))), LabelError, "whole numbers"),
+        ((X, np.full((4, 10), 0.1)), LabelError, "one-hot"),
     ],
 )
 def test_bad_data_ends_before_any_work(model_file, tmp_path, data, error, words):
     with pytest.raises(error, match=words):
         running.run(model_file, data, bounds=(0, 1), out=tmp_path / "r", **QUICK)
     assert not (tmp_path / "r").exists()
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"batch_size": 0},
+        {"seed": -1},
+        {"seed": 2**64},
+        {"eps": {"linff": ("0.1",)}},
+        {"eps": {"l1": ("5",)}},
+        {"eps": {"linf": ()}},
+        {"eps": {"linf": "1e999/"}},
+    ],
+    ids=str,
+)
+def test_bad_options_end_before_any_work(model_file, tmp_path, options):
+    with pytest.raises(OptionError, match="Received"):
+        running.run(model_file, (X, Y), bounds=(0, 1), out=tmp_path / "r", **QUICK | options)
+    assert not (tmp_path / "r").exists()
+
+
+def test_two_ranges_are_a_contradiction(model_file, tmp_path):
+    classifier = hoplon.Classifier(load_model(model_file), bounds=(0, 1))
+    with pytest.raises(BoundsError, match="Give them once"):
+        running.run(classifier, (X, Y), bounds=(0, 255), out=tmp_path / "r")
 
 
 def test_a_folder_of_other_work_is_left_alone(done, model_file):

@@ -48,11 +48,11 @@ def test_audit_leaves_a_report_and_says_where(capfd, model_file, tmp_path):
     assert code == 0
     assert f"Report: {tmp_path / 'r' / 'report.html'}" in out
     assert "Clean accuracy" in out
-    assert "[9/9]" in err
+    assert "[10/10]" in err
     assert json.loads((tmp_path / "r/result.json").read_text())["complete"]
     code, out, err = run(capfd, "audit", model_file, "--data", "digits", "--out", tmp_path / "r", *SMALL)
     assert code == 0
-    assert err.count("kept from an earlier run") == 9
+    assert err.count("kept from an earlier run") == 10
     code, out, _ = run(capfd, "report", tmp_path / "r")
     assert (code, out.strip()) == (0, str(tmp_path / "r" / "report.html"))
 
@@ -203,6 +203,9 @@ def test_code_in_a_model_file_is_refused(capfd, tmp_path):
         (("audit", "m.keras", "--data", "digits", "--eps", "linf=-1"), "at least 0"),
         (("audit", "m.keras", "--data", "digits", "--preset", "fast"), "fast"),
         (("report", "no-such-run"), "result.json"),
+        (("report", __file__), "result.json"),
+        (("report", __file__), "result.json"),
+        (("attack", "pgd", "m.keras", "--data", "digits", "--eps", "1e999"), "1e999"),
         (("nonsense",), "nonsense"),
     ],
 )
@@ -211,6 +214,43 @@ def test_bad_usage_is_code_2_without_a_traceback(capfd, arguments, words):
     assert code == 2
     assert words in err
     assert "Traceback" not in err
+
+
+def test_no_arguments_show_the_help(capfd):
+    code, out, err = run(capfd)
+    assert code == 2
+    assert "hoplon audit model.keras" in out + err
+
+
+def test_a_target_is_reached(capfd, model_file, tmp_path):
+    code, out, _ = run(
+        capfd,
+        "attack",
+        "pgd",
+        model_file,
+        "--data",
+        "digits",
+        "--limit",
+        9,
+        "--eps",
+        0.5,
+        "--target",
+        3,
+        "--out",
+        tmp_path,
+    )
+    assert code == 0
+    assert "driven to it" in out
+    assert (np.load(tmp_path / "adversarial.npz")["prediction"] == 3).all()
+    code, _, err = run(capfd, "attack", "pgd", model_file, "--data", "digits", "--target", 10, "--out", tmp_path)
+    assert (code, err.count("\n")) == (2, 1)
+
+
+def test_a_place_that_cannot_be_written_is_told_before_the_work(capfd, model_file, tmp_path):
+    (tmp_path / "file").write_text("x")
+    for out in (tmp_path / "file", tmp_path / "file" / "below"):
+        code, _, err = run(capfd, "attack", "pgd", model_file, "--data", "digits", "--steps", 10**6, "--out", out)
+        assert (code, err.count("\n")) == (2, 1)
 
 
 def test_an_unexpected_error_is_one_line_unless_debugged(capfd, monkeypatch, model_file, tmp_path):

@@ -9,7 +9,7 @@ from scipy.special import expit, softmax
 from hoplon import Classifier
 from hoplon.attacks import PGD
 from hoplon.core import backend
-from hoplon.core.errors import BoundsError, LabelError, ModelError, ShapeError
+from hoplon.core.errors import BoundsError, LabelError, ModelError, OptionError, ShapeError
 
 X = np.random.default_rng(0).uniform(size=(6, 4, 4, 1)).astype("float32")
 
@@ -262,3 +262,32 @@ def test_a_path_is_no_model():
 def test_outputs_that_are_no_scores_are_refused():
     with pytest.raises(ShapeError, match=r"one row of class scores.*Received: output of shape"):
         Classifier(keras.Sequential([keras.Input((4, 4, 1)), layers.Conv2D(3, 2)])).predict(X)
+
+
+def test_images_of_another_shape_are_refused_on_later_calls_too():
+    classifier = Classifier(sequential())
+    PGD(steps=1)(classifier, X)
+    with pytest.raises(ShapeError, match=r"Received: images of shape \(4, 1\)"):
+        PGD(steps=1)(classifier, X[0])
+
+
+def test_bounds_that_do_not_fit_the_images_are_refused():
+    with pytest.raises(BoundsError, match=r"broadcast against one image of shape \(4, 4, 1\)"):
+        Classifier(sequential(), bounds=(np.zeros(3), np.ones(3))).checked_images(X)
+
+
+def test_a_model_of_two_outputs_is_told_to_pick_one():
+    inner = sequential()
+    with pytest.raises(ModelError, match=r"one output.*Received: 2 of them"):
+        Classifier(keras.Model(inner.inputs, [inner.outputs[0], inner.outputs[0] * 2])).predict(X)
+
+
+def test_an_attack_wants_a_classifier():
+    with pytest.raises(ModelError, match=r"Received: Sequential.*Wrap it"):
+        PGD()(sequential(), X)
+
+
+@pytest.mark.parametrize("options", [{"batch_size": 0}, {"seed": -1}, {"ids": [1, 2]}], ids=str)
+def test_bad_numbers_beside_an_attack(options):
+    with pytest.raises(OptionError, match="Received"):
+        PGD()(Classifier(sequential()), X, **options)

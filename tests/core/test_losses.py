@@ -26,6 +26,11 @@ def test_cross_entropy_does_not_saturate_where_the_class_has_lost():
     np.testing.assert_allclose(value("ce", z, np.array([0], "int32")), 200.0)
 
 
+def test_cross_entropy_of_a_sure_class_still_has_a_slope():
+    z = np.array([[200.0, 0.0, -1.0], [150.0, 0.0, -1.0], [39.0, 0.0, -1.0], [1.0, 0.0, -1.0]], "float32")
+    assert (np.diff(value("ce", z, np.zeros(4, "int32"))) > 0).all()
+
+
 def test_margin_is_positive_exactly_where_the_class_has_lost():
     np.testing.assert_array_equal(value("margin") > 0, Z.argmax(1) != Y)
     others = np.where(np.eye(5, dtype=bool)[Y], -np.inf, Z).max(1)

@@ -100,7 +100,7 @@ def test_the_smallest_usual_range_is_taken(low, high, bounds):
 
 def test_an_unusual_range_must_be_given(tmp_path):
     np.savez(tmp_path / "a.npz", x=np.array([-3.0, 2.5]).reshape(2, 1, 1, 1), y=[0, 1])
-    with pytest.raises(DataError, match=r"Received: -3\.\.2\.5\. Pass bounds"):
+    with pytest.raises(DataError, match=r"Received: -3\.\.2\.5\. Say their range"):
         load(tmp_path / "a.npz")
     assert load(tmp_path / "a.npz", bounds=(-3, 3)).bounds == (-3, 3)
 
@@ -423,7 +423,7 @@ def test_one_coloured_picture_makes_all_coloured(tmp_path):
 def test_sizes_must_agree_unless_one_is_given(tmp_path):
     picture(tmp_path / "a" / "small.png")
     picture(tmp_path / "b" / "large.png", size=(9, 9))
-    with pytest.raises(DataError, match=r"large\.png.*Pass size"):
+    with pytest.raises(DataError, match=r"large\.png.*Resize them"):
         load(tmp_path)
     assert load(tmp_path, size=(5, 6)).x.shape == (2, 5, 6, 3)
     with pytest.raises(OptionError, match="positive"):
@@ -474,3 +474,11 @@ def test_importing_the_zoo_imports_no_numpy_of_its_own():
 
     code = "import sys; sys.modules['keras'] = None; import hoplon.zoo; assert 'scipy' not in sys.modules"
     subprocess.run([sys.executable, "-c", code], check=True, timeout=60)
+
+
+def test_one_value_above_one_is_no_byte(tmp_path):
+    x = np.full((3, 2, 2, 1), 0.5, "float32")
+    x[1, 0, 0, 0] = 1.7
+    np.savez(tmp_path / "d.npz", x=x, y=np.zeros(3, int))
+    with pytest.raises(DataError, match=r"0.5..1.7.*--bounds"):
+        load(tmp_path / "d.npz")

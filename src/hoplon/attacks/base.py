@@ -10,7 +10,7 @@ import numpy as np
 
 from ..core import norms
 from ..core.classifier import BATCH_SIZE, Classifier, decide
-from ..core.errors import LabelError, OptionError
+from ..core.errors import LabelError, ModelError, OptionError
 from ..core.results import AttackResult
 from .draws import Keys
 
@@ -101,10 +101,14 @@ class Attack(ABC):
             batch_size: examples in flight at once; memory is bounded by it.
             progress: called with (examples decided, examples in all).
         """
+        if not isinstance(classifier, Classifier):
+            raise ModelError.expected(
+                "An attack needs a Classifier.", type(classifier).__name__, "Wrap it: Classifier(model, bounds=(0, 1))."
+            )
         x = classifier.checked_images(x)
+        ids = _checked_ids(ids, len(x), seed, batch_size)
         clean = decide(classifier.logits(x, batch_size))
         goal = _goal(classifier, clean, labels, targets)
-        ids = np.arange(len(x)) if ids is None else np.asarray(ids, np.int64)
         task = Task(
             goal,
             _radii(self.eps if eps is None else eps, len(x)),
@@ -176,11 +180,24 @@ def _goal(classifier: Classifier, clean: np.ndarray, labels: Any, targets: Any) 
     return Goal(classifier.checked_labels(labels, len(clean)))
 
 
+def _checked_ids(ids: Any, n: int, seed: int, batch_size: int) -> np.ndarray:
+    """Numbers of the examples int64 [n]; they name the random draws together with the seed."""
+    if batch_size < 1:
+        raise OptionError.expected("`batch_size` must be at least 1.", batch_size)
+    if not 0 <= seed < 2**63:
+        raise OptionError.expected("`seed` must lie between 0 and 2**63 - 1.", seed)
+    numbers = np.arange(n) if ids is None else np.asarray(ids)
+    if numbers.shape != (n,) or numbers.dtype.kind not in "iu" or (n and numbers.min() < 0):
+        raise OptionError.expected(f"`ids` must be {n} whole numbers from 0.", f"shape {numbers.shape}")
+    return numbers.astype(np.int64)
+
+
 def _radii(eps: Any, n: int) -> np.ndarray:
     try:
         radii = np.broadcast_to(np.asarray(eps, np.float32), (n,)).copy()
     except (TypeError, ValueError):
-        raise OptionError.expected(f"`eps` must be a number or one per example, [{n}].", repr(eps)) from None
+        received = repr(eps) if np.ndim(eps) == 0 else f"shape {np.shape(eps)}"
+        raise OptionError.expected(f"`eps` must be a number or one per example, [{n}].", received) from None
     if not (np.isfinite(radii) & (radii >= 0)).all():
         raise OptionError.expected("`eps` must be finite and at least 0.", f"{np.min(radii):g}")
     return radii

@@ -4,6 +4,7 @@ import shlex
 from dataclasses import dataclass
 from typing import Any
 
+from ..core import backend
 from ..core.classifier import BATCH_SIZE
 
 
@@ -20,6 +21,7 @@ class Asked:
     eps: dict[str, tuple[str, ...]]
     limit: int | None
     split: str
+    size: tuple[int, int] | None
     rescale: bool
     batch_size: int
 
@@ -27,6 +29,7 @@ class Asked:
         flags = [self.model or "MODEL", "--data", self.data or "DATA"]
         if not any(isinstance(b, list) for b in self.bounds):
             flags += ["--bounds", *(f"{b:g}" for b in self.bounds)]
+        flags += ["--size", *map(str, self.size)] if self.size else []
         flags += ["--rescale"] if self.rescale else []
         flags += ["--split", self.split] if self.split != "test" else []
         return flags + (["--seed", str(self.seed)] if self.seed else [])
@@ -38,7 +41,7 @@ class Asked:
             words += ["--eps", f"{norm}={','.join(ladder)}"]
         words += ["--limit", str(self.limit)] if self.limit is not None else []
         words += ["--batch-size", str(self.batch_size)] if self.batch_size != BATCH_SIZE else []
-        return shlex.join([*words, "--out", self.out])
+        return shlex.join([*words, "--backend", backend.name(), "--out", self.out])
 
     def attack_command(self, name: str, norm: str, eps: float) -> str:
         """The command line of one attack on the same model and images."""

@@ -29,9 +29,9 @@ LIMITS = [
     "The intervals cover the choice of test images, not a change of camera, country or time.",
 ]
 SKIPPED = [
-    {"what": "certificates", "why": "not part of this preset"},
-    {"what": "backdoor search", "why": "not part of this preset"},
-    {"what": "artifact inspection", "why": "not part of this preset"},
+    {"what": "certificates", "why": "not in this version"},
+    {"what": "backdoor search", "why": "not in this version"},
+    {"what": "artifact inspection", "why": "not in this version"},
 ]
 
 
@@ -74,7 +74,7 @@ def scope(story: Story) -> dict[str, Any]:
             "dtype": str(images.x.dtype),
             "split": story.asked.split,
         },
-        "bounds": list(story.subject.bounds),
+        "bounds": [np.ravel(b).tolist() if isinstance(b, list) else b for b in story.subject.bounds],
         "preset": story.asked.preset,
         "seed": story.subject.seed,
         "attacked": story.plan.attacked,
@@ -181,7 +181,7 @@ def recommendations(story: Story, evasion: dict[str, Any] | None, missing: int) 
             {
                 "text": f"Before you rely on these numbers, attack harder: the {harder} preset tries more images, "
                 "losses and restarts.",
-                "command": replace(asked, preset=harder, out=f"runs/{harder}").command(),
+                "command": replace(asked, preset=harder, limit=None, out=f"runs/{harder}").command(),
             }
         )
     for section in (evasion or {"norms": []})["norms"][:1]:

@@ -12,15 +12,19 @@ from .work import Case
 SHOWN = 8  # examples in the report
 
 
-def to_png(image: np.ndarray, low: Any, high: Any) -> bytes:
-    """An image [h, w, c] in [low, high] as PNG bytes; what is not a picture becomes a strip."""
-    unit = np.clip((image - low) / (high - low), 0, 1)
-    if unit.ndim == 1:
-        unit = unit[None]
-    if unit.ndim == 3 and unit.shape[-1] not in (1, 3):
-        unit = unit[..., :3] if unit.shape[-1] > 3 else unit[..., :1]
-    if unit.ndim == 2:
-        unit = unit[..., None]
+def as_unit(images: np.ndarray, bounds: tuple[Any, Any]) -> np.ndarray:
+    """Images [n, ...] mapped to [0, 1] and to [n, height, width, channels], whatever they were."""
+    low, high = bounds
+    unit = np.clip((images - low) / (high - low), 0, 1)
+    if unit.ndim == 4 and unit.shape[1] in (1, 3) and unit.shape[3] not in (1, 3):
+        return np.moveaxis(unit, 1, 3)
+    if unit.ndim == 4:
+        return unit if unit.shape[3] in (1, 3) else unit[..., : 3 if unit.shape[3] > 3 else 1]
+    return unit.reshape(len(unit), *(unit.shape[1:3] if unit.ndim == 3 else (1, -1)), 1)  # what is no picture: a strip
+
+
+def to_png(unit: np.ndarray) -> bytes:
+    """An image [h, w, c] in [0, 1] as PNG bytes."""
     pixels = np.round(unit * 255).astype(np.uint8)
     file = io.BytesIO()
     Image.fromarray(pixels[..., 0] if pixels.shape[-1] == 1 else pixels).save(file, "PNG")
@@ -31,7 +35,11 @@ def difference_png(delta: np.ndarray, span: float) -> tuple[bytes, float]:
     """A change around grey, amplified by the power of two that fills the range best; and that factor."""
     largest = float(np.abs(delta).max()) / span
     factor = float(2.0 ** np.floor(np.log2(0.5 / largest))) if largest > 0 else 1.0
-    return to_png(0.5 + factor * delta / span, 0.0, 1.0), factor
+    return to_png(as_unit(0.5 + factor * delta[None] / span, (0.0, 1.0))[0]), factor
+
+
+def _finite(value: float) -> float | None:
+    return float(value) if np.isfinite(value) else None
 
 
 def choose(worst: Table, rung: int) -> np.ndarray:
@@ -44,7 +52,7 @@ def choose(worst: Table, rung: int) -> np.ndarray:
 
 def examples(case: Case, worst: Table, clean: Table, norm: str, eps_text: str, rung: int, store: Store) -> list[dict]:
     """Clean image, amplified difference and adversarial image of a few examples, with what the model said."""
-    low, high = case.classifier.bounds
+    bounds = case.classifier.bounds
     rows = []
     for i in choose(worst, rung):
         number = int(worst["id"][i])
@@ -58,13 +66,13 @@ def examples(case: Case, worst: Table, clean: Table, norm: str, eps_text: str, r
                 "distance": float(worst["distance"][i]),
                 "label": int(worst["label"][i]),
                 "clean_prediction": int(clean["prediction"][number]),
-                "clean_confidence": float(clean["confidence"][number]),
+                "clean_confidence": _finite(clean["confidence"][number]),
                 "adv_prediction": int(worst["prediction"][i]),
-                "adv_confidence": float(worst["confidence"][i]),
+                "adv_confidence": _finite(worst["confidence"][i]),
                 "amplification": factor,
-                "clean_png": store.put_artifact(to_png(x, low, high), ".png"),
+                "clean_png": store.put_artifact(to_png(as_unit(x[None], bounds)[0]), ".png"),
                 "diff_png": store.put_artifact(difference, ".png"),
-                "adv_png": store.put_artifact(to_png(x_adv, low, high), ".png"),
+                "adv_png": store.put_artifact(to_png(as_unit(x_adv[None], bounds)[0]), ".png"),
             }
         )
     return rows
@@ -87,14 +95,12 @@ def save_set(case: Case, worst: Table, norm: str, ladder: tuple[str, ...], attac
         attack=np.array(attacks)[worst["by"][at]],
     )
     write_atomic(store.folder / "adversarial" / f"{norm}.npz", file.getvalue())
-    sheet = contact_sheet(worst["x_adv"][at[:100]])
-    write_atomic(store.folder / "adversarial" / f"{norm}.png", to_png(sheet, *case.classifier.bounds))
+    sheet = contact_sheet(as_unit(worst["x_adv"][at[:100]], case.classifier.bounds))
+    write_atomic(store.folder / "adversarial" / f"{norm}.png", to_png(sheet))
 
 
 def contact_sheet(images: np.ndarray) -> np.ndarray:
     """Images [n, h, w, c] side by side, ten in a row."""
-    if images.ndim != 4:
-        return images.reshape(len(images), -1)
     columns = min(10, len(images))
     gaps = -len(images) % columns
     filled = np.concatenate([images, np.zeros((gaps, *images.shape[1:]), images.dtype)])

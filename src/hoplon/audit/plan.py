@@ -39,14 +39,14 @@ def _basics(norm: str, steps: int, restarts: int, *losses: str) -> list[tuple[st
 PRESETS = {
     preset.name: preset
     for preset in (
-        Preset("quick", 256, (*_basics("linf", 20, 1, "ce", "dlr"), *_basics("l2", 20, 1, "ce"))),
+        Preset("quick", 256, (*_basics("linf", 20, 1, "ce", "dlr"), *_basics("l2", 20, 1, "ce", "dlr"))),
         Preset(
             "standard",
             1000,
             (
                 *_basics("linf", 40, 2, "ce", "margin", "dlr"),
                 *_basics("l2", 40, 2, "ce", "dlr"),
-                *_basics("l1", 40, 1, "ce"),
+                *_basics("l1", 40, 1, "ce", "dlr"),
             ),
         ),
         Preset(
@@ -73,7 +73,7 @@ def radius(text: str) -> float:
     """A radius written as a number or a fraction: '8/255'."""
     try:
         value = float(Fraction(text.strip()))
-    except (ValueError, ZeroDivisionError):
+    except (ValueError, ZeroDivisionError, OverflowError):
         raise OptionError.expected("A radius must be a number or a fraction such as 8/255.", repr(text)) from None
     if value < 0:
         raise OptionError.expected("A radius must be at least 0.", text)
@@ -147,23 +147,43 @@ def sample(n: int, count: int, seed: int) -> np.ndarray:
     return order[:count]
 
 
-def make(name: str, n: int, eps: dict[str, tuple[str, ...]] | None = None, limit: int | None = None) -> Plan:
+def make(name: str, n: int, eps: dict[str, Any] | None = None, limit: int | None = None, declared: bool = True) -> Plan:
     """The plan of a preset for n images; `eps` replaces the ladders of the norms it names."""
     chosen = preset(name)
     attacked = min(n, limit if limit is not None else chosen.attacked or n)
     if attacked < 1:
         raise OptionError.expected("At least one image must be attacked.", f"{attacked} of {n}")
     norms = dict.fromkeys(norm for norm, _, _ in chosen.attacks)
-    ladders = {norm: _sorted((eps or {}).get(norm) or LADDERS[norm]) for norm in norms}
+    asked = {norm: _texts(norm, radii) for norm, radii in (eps or {}).items()}
+    if not set(asked) <= set(norms):
+        raise OptionError.expected(
+            f"The preset {name} attacks in the norms {', '.join(norms)}.",
+            f"radii for {', '.join(sorted(set(asked) - set(norms)))}",
+            "Choose another preset (`hoplon list presets`), or leave these radii out.",
+        )
+    ladders = {norm: _sorted(asked.get(norm, LADDERS[norm])) for norm in norms}
     headlines = {norm: _headline(norm, ladders[norm]) for norm in norms}
-    pieces = [Piece("preflight", 0, n), *(Piece("clean", a, b) for a, b in _ranges(n, 4 * PIECE))]
+    pieces = [
+        Piece("preflight", 0, n, (("declared", declared),)),
+        *(Piece("clean", a, b) for a, b in _ranges(n, 4 * PIECE)),
+    ]
     for a, b in _ranges(attacked, PIECE):
         pieces += [_evasion(norm, attack, options, ladders[norm], a, b) for norm, attack, options in chosen.attacks]
     return Plan(tuple(pieces), attacked, ladders, headlines)
 
 
+def _texts(norm: str, radii: Any) -> tuple[str, ...]:
+    """Radii of a norm as texts, from one number or text or several."""
+    several = (radii,) if isinstance(radii, (str, int, float)) else tuple(radii)
+    if not several:
+        raise OptionError.expected(f"`eps` must name at least one radius for {norm}.", "none")
+    return tuple(text if isinstance(text, str) else f"{text:.9g}" for text in several)
+
+
 def _sorted(ladder: tuple[str, ...]) -> tuple[str, ...]:
-    return tuple(sorted(dict.fromkeys(ladder), key=radius))
+    """From small to large, each value once in its first spelling."""
+    by_value = {round(radius(text), 9): text for text in reversed(ladder)}
+    return tuple(by_value[value] for value in sorted(by_value))
 
 
 def _headline(norm: str, ladder: tuple[str, ...]) -> str:

@@ -9,10 +9,12 @@ from functools import cached_property
 from typing import Any
 
 import numpy as np
+from keras import ops
 from scipy.optimize import linear_sum_assignment
 
+from ..attacks.ascent import gradient_of
 from ..attacks.pgd import PGD
-from ..core import tail
+from ..core import backend, norms, tail
 from ..core.classifier import Classifier, decide, say_bounds
 from ..core.digests import weights_digest
 from ..zoo.datasets.dataset import rescale
@@ -40,6 +42,7 @@ class Bench:
     classifier: Classifier
     x: np.ndarray  # [n, ...] float32
     y: np.ndarray  # [n] int64
+    declared: bool = True  # whether somebody said the bounds; else they are the data's own
 
     @cached_property
     def logits(self) -> np.ndarray:
@@ -53,10 +56,10 @@ class Bench:
         return float((decide(self.logits) == self.y).mean())
 
 
-def examine(classifier: Classifier, x: np.ndarray, y: np.ndarray) -> list[Finding]:
+def examine(classifier: Classifier, x: np.ndarray, y: np.ndarray, declared: bool = True) -> list[Finding]:
     """All checks on a spread of the images [n, ...] and labels [n]."""
     at = np.unique(np.linspace(0, len(x) - 1, min(LOOK, len(x))).astype(int))
-    bench = Bench(classifier, classifier.checked_images(x[at]), y[at])
+    bench = Bench(classifier, classifier.checked_images(x[at]), y[at], declared)
     return [check(bench) for check in CHECKS]
 
 
@@ -88,6 +91,15 @@ def check_range(bench: Bench) -> Finding:
             f"The images use only {used:.1%} of the declared range {said}.",
             used,
             "Declare the range of the images, or map them onto it: --rescale",
+        )
+    if not bench.declared and scores[best] > bench.clean - 0.02:
+        return Finding(
+            "RANGE",
+            WARN,
+            f"Nobody said the range of the inputs; {said} is a guess from the data, and accuracy cannot tell it "
+            f"from [{best.replace(' ', ', ')}], where it is {scores[best]:.3f}. Radii are shares of this range.",
+            scores[best],
+            f"Say what the model was trained on: --bounds LOW HIGH, and --rescale if images are stored in {said}",
         )
     return Finding("RANGE", PASS, f"The images fill {used:.0%} of {said}; no other range scores better.", used)
 
@@ -190,6 +202,28 @@ def check_determinism(bench: Bench) -> Finding:
     return Finding("DETERMINISM", PASS, "Five passes over the same images agree.", spread)
 
 
+def check_zero_grad(bench: Bench) -> Finding:
+    """Does the model have a gradient for gradient attacks to follow?"""
+    x = bench.x[:64]
+    program = bench.classifier.program(_gradient_size)
+    size = backend.to_numpy(program(*map(ops.convert_to_tensor, (x, bench.y[:64].astype(np.int32)))))
+    dead = float((~(size > 0)).mean())
+    if dead > 0.1:
+        return Finding(
+            "ZERO_GRAD",
+            FAIL,
+            f"The gradient is zero or not finite for {dead:.0%} of the images: attacks that follow it find nothing, "
+            "and the model looks more robust than it is.",
+            dead,
+            "Let the model be differentiable from input to logits; rounding, argmax and NumPy calls cut the gradient.",
+        )
+    return Finding("ZERO_GRAD", PASS, "Every look at the gradient found one to follow.", dead)
+
+
+def _gradient_size(classifier: Classifier, weights: Any, x: Any, classes: Any) -> Any:
+    return norms.Linf().size(gradient_of(classifier, "margin", weights, x, classes)[2])
+
+
 def check_batch(bench: Bench) -> Finding:
     """Is an image's prediction its own, whatever else is in the batch?"""
     x = bench.x[:8]
@@ -234,6 +268,7 @@ CHECKS: tuple[Callable[[Bench], Finding], ...] = (
     check_labels,
     check_finite,
     check_determinism,
+    check_zero_grad,
     check_state,
     check_batch,
 )

@@ -9,11 +9,12 @@ import numpy as np
 from ..artifacts import load_model, sha256
 from ..artifacts.model_file import model_format
 from ..core import backend
-from ..core.classifier import BATCH_SIZE, Classifier
+from ..core.classifier import BATCH_SIZE, Classifier, say_bounds
 from ..core.digests import array_digest, model_digest
-from ..core.errors import DataError
+from ..core.errors import BoundsError, DataError, OptionError
 from ..core.results import AuditReport
 from ..zoo import datasets
+from ..zoo.datasets.arrays import as_labels
 from . import engine, gather, plan, report
 from .asked import Asked
 from .plan import Subject
@@ -36,6 +37,7 @@ def run(
     eps: dict[str, tuple[str, ...]] | None = None,
     limit: int | None = None,
     split: str = "test",
+    size: tuple[int, int] | None = None,
     rescale: bool = False,
     batch_size: int = BATCH_SIZE,
     watch: engine.Watcher | None = None,
@@ -54,29 +56,34 @@ def run(
         eps: radii by norm, {"linf": ("2/255", "8/255")}, as shares of the input range.
         limit: how many images are attacked; the preset's number when not given.
         split: part of the data set, where it has parts.
+        size: (height, width) that pictures of a folder are resized to.
         rescale: map the stored pixels from their own range onto `bounds`.
         batch_size: images in flight at once; memory is bounded by it.
         watch: called with an `engine.Step` as pieces begin and end.
     """
     started = time.perf_counter()
     store = Store(Path(out))
-    images = load_data(data, split, None if rescale else bounds)
-    if bounds is None:
-        bounds = model.bounds if isinstance(model, Classifier) else images.bounds
+    _check_numbers(seed, batch_size)
+    images = load_data(data, split, None if rescale else bounds, size)
+    declared = bounds is not None or isinstance(model, Classifier)
+    if isinstance(model, Classifier):
+        bounds = _same_bounds(model, bounds)
+    elif bounds is None:
+        bounds = images.bounds
     if rescale:
         images = images.scaled(bounds)
     classifier, facts = load_classifier(model, bounds)
     case = Case(classifier, images.x, images.y, seed, batch_size)
     _check(case)
     subject = Subject(
-        facts["sha256"],
+        identity(classifier, facts, images.x),
         array_digest(images.x, images.y),
         tuple(b.tolist() for b in classifier.bounds),
         backend.name(),
         seed,
         batch_size,
     )
-    todo = plan.make(preset, len(images), eps, limit)
+    todo = plan.make(preset, len(images), eps, limit, declared)
     asked = Asked(
         _named(model),
         _named(data),
@@ -87,6 +94,7 @@ def run(
         eps or {},
         limit,
         split,
+        size,
         rescale,
         batch_size,
     )
@@ -107,12 +115,30 @@ def _named(thing: Any) -> str:
     return str(thing) if isinstance(thing, (str, Path)) else ""
 
 
-def load_data(data: Any, split: str = "test", bounds: tuple[Any, Any] | None = None) -> datasets.Dataset:
+def _check_numbers(seed: int, batch_size: int) -> None:
+    if batch_size < 1:
+        raise OptionError.expected("`batch_size` must be at least 1.", batch_size)
+    if not 0 <= seed < 2**63:
+        raise OptionError.expected("`seed` must lie between 0 and 2**63 - 1.", seed)
+
+
+def _same_bounds(classifier: Classifier, bounds: Any) -> Any:
+    """The classifier's bounds; others beside them would be a silent contradiction."""
+    if bounds is not None and not all(np.array_equal(a, b) for a, b in zip(classifier.bounds, bounds, strict=True)):
+        raise BoundsError.expected(
+            f"The Classifier has the bounds {say_bounds(classifier.bounds)}.", f"bounds={bounds}", "Give them once."
+        )
+    return classifier.bounds
+
+
+def load_data(
+    data: Any, split: str = "test", bounds: tuple[Any, Any] | None = None, size: tuple[int, int] | None = None
+) -> datasets.Dataset:
     """A data set from a name, a path, a `Dataset` or a pair (x, y); `bounds` where a file cannot tell its own."""
     if isinstance(data, datasets.Dataset):
         images = data
     elif isinstance(data, (str, Path)):
-        images = datasets.load(str(data), split=split, bounds=bounds)
+        images = datasets.load(str(data), split=split, bounds=bounds, size=size)
     else:
         images = _pair(data)
     if not len(images):
@@ -127,7 +153,7 @@ def _pair(data: Any) -> datasets.Dataset:
         raise DataError.expected(
             "`data` must be a name, a path, a Dataset or a pair (x, y).", type(data).__name__
         ) from None
-    y = y.argmax(1) if y.ndim == 2 and y.shape[1] > 1 else y.reshape(-1)
+    y = as_labels(y, "the data")
     names = tuple(str(c) for c in range(int(y.max(initial=0)) + 1))
     high = 255.0 if x.dtype == np.uint8 else 1.0
     return datasets.Dataset(x=x, y=y.astype(np.int64), class_names=names, bounds=(0.0, high), name="arrays")
@@ -143,6 +169,18 @@ def load_classifier(model: Any, bounds: tuple[Any, Any]) -> tuple[Classifier, di
     classifier = model if isinstance(model, Classifier) else Classifier(model, bounds=bounds)
     facts.setdefault("sha256", model_digest(classifier.model))
     return classifier, facts
+
+
+def identity(classifier: Classifier, facts: dict[str, Any], x: np.ndarray) -> str:
+    """What a run's pieces are kept under: the file's hash, or for a model in memory also what it does.
+
+    A function or a subclassed model may change in ways that neither configuration nor weights show.
+    """
+    if facts["format"] != "in memory":
+        return str(facts["sha256"])
+    logits = classifier.logits(classifier.checked_images(x[:64]))
+    scale = float(np.abs(np.nan_to_num(logits)).max()) or 1.0
+    return plan.digest([facts["sha256"], classifier.outputs, str(np.round(logits / scale, 3).tolist())])
 
 
 def _check(case: Case) -> None:

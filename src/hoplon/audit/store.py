@@ -132,7 +132,8 @@ class Store:
             if known != manifest["digest"]:
                 raise StoreError.expected(
                     f"{self.folder} must be empty or hold the same audit.",
-                    "results of other work (another model, data set, bounds, preset, seed or backend)",
+                    "results of other work (another model, data set, bounds, preset, limit, radii, seed, "
+                    "batch size or backend)",
                     "Give another --out, or remove the folder.",
                 )
             return

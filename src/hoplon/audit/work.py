@@ -47,7 +47,7 @@ def do(case: Case, piece: Piece) -> Table:
 
 
 def _preflight(case: Case, piece: Piece) -> Table:
-    return preflight.to_table(preflight.examine(case.classifier, case.x, case.y))
+    return preflight.to_table(preflight.examine(case.classifier, case.x, case.y, **dict(piece.options)))
 
 
 def _clean(case: Case, piece: Piece) -> Table:

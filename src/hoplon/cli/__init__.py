@@ -6,6 +6,7 @@ Exit codes: 0 done, 1 a gate failed, 2 bad usage, 3 incomplete, 4 refused as uns
 import os
 import sys
 import traceback
+from itertools import pairwise
 
 from ..core.errors import HoplonError
 
@@ -17,8 +18,8 @@ def main(argv: list[str] | None = None) -> int:
     from .commands import hoplon
 
     arguments = sys.argv[1:] if argv is None else argv
-    _prepare(arguments)
     try:
+        _prepare(arguments)
         hoplon.main(arguments, prog_name="hoplon", standalone_mode=False)
         code = 0
     except click.exceptions.Exit as error:
@@ -27,7 +28,8 @@ def main(argv: list[str] | None = None) -> int:
         error.show()
         code = 2
     except (KeyboardInterrupt, click.exceptions.Abort):
-        _say("Interrupted. The same command goes on from here.")
+        resumes = {"audit", "demo"} & set(arguments[:1])
+        _say(f"Interrupted. {'The same command goes on from here.' if resumes else 'Nothing was kept.'}")
         code = 130
     except BrokenPipeError:
         code = _pipe_closed()
@@ -44,7 +46,7 @@ def main(argv: list[str] | None = None) -> int:
 def _prepare(arguments: list[str]) -> None:
     """Settings that only work before Keras and its framework are imported."""
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
-    for word, following in zip(arguments, [*arguments[1:], ""], strict=True):
+    for word, following in pairwise([*arguments, ""]):
         name, _, value = word.partition("=")
         if name == "--backend":
             os.environ["KERAS_BACKEND"] = value or following

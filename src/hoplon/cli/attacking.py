@@ -7,10 +7,10 @@ from typing import Any
 import click
 import numpy as np
 
-from ..audit.pictures import contact_sheet, to_png
+from ..audit.pictures import as_unit, contact_sheet, to_png
 from ..audit.plan import sample
 from ..audit.running import load_classifier, load_data
-from ..audit.store import write_atomic, write_json
+from ..audit.store import Store, write_atomic, write_json
 from ..core.registry import options as fields
 from .progress import counting
 
@@ -23,24 +23,29 @@ def attack_and_save(
     bounds: Any,
     rescale: bool,
     split: str,
+    size: tuple[int, int] | None,
     limit: int | None,
     seed: int,
     batch_size: int,
+    target: int | None,
     out: Path,
     quiet: bool,
 ) -> None:
     """Attack the images and leave `adversarial.npz`, `adversarial.png` and `result.json` in `out`."""
-    images = load_data(data, split, None if rescale else bounds)
+    with Store(out).locked():
+        pass  # a folder that cannot be written to is told before the work, not after it
+    images = load_data(data, split, None if rescale else bounds, size)
     ids = np.sort(sample(len(images), len(images) if limit is None else limit, seed))
     images = images[ids]
     bounds = bounds or images.bounds
     images = images.scaled(bounds) if rescale else images
     classifier, _ = load_classifier(model, bounds)
+    goal = {"labels": images.y} if target is None else {"targets": np.full(len(images), target)}
     with counting(attack.name, quiet) as progress:
-        result = attack(classifier, images.x, images.y, seed=seed, ids=ids, batch_size=batch_size, progress=progress)
+        result = attack(classifier, images.x, **goal, seed=seed, ids=ids, batch_size=batch_size, progress=progress)
     _save(result, images, ids, classifier.bounds, out)
     if not quiet:
-        for line in _lines(result, attack, classifier):
+        for line in _lines(result, attack, classifier, target):
             click.echo(line)
         click.echo(f"Saved: {out / 'adversarial.npz'}, {out / 'adversarial.png'}, {out / 'result.json'}")
 
@@ -59,20 +64,21 @@ def _save(result: Any, images: Any, ids: np.ndarray, bounds: Any, out: Path) -> 
     write_atomic(out / "adversarial.npz", file.getvalue())
     write_json(out / "result.json", result.summary())
     shown = result.x_adv[at[:100]] if len(at) else images.x[:10].astype(np.float32)
-    write_atomic(out / "adversarial.png", to_png(contact_sheet(shown), *bounds))
+    write_atomic(out / "adversarial.png", to_png(contact_sheet(as_unit(shown, bounds))))
 
 
-def _lines(result: Any, attack: Any, classifier: Any) -> list[str]:
-    clean_wrong = result.success & (result.distance == 0)
+def _lines(result: Any, attack: Any, classifier: Any, target: int | None) -> list[str]:
+    clean_wrong = result.success & (result.distance == 0)  # met the goal before any attack
     n, right = len(result.success), int((~clean_wrong).sum())
     broken = int(result.success.sum() - clean_wrong.sum())
     lines = [f"The model's {classifier.lifted} was lifted off: attacks see logits."] if classifier.lifted else []
     said = ", ".join(f"{k}={v}" for k, v in fields(attack).items() if v is not None)
-    lines += [
-        f"{attack.name} ({said})",
-        f"{n} images, {right} classified correctly, {broken} of those fooled",
-        f"Clean accuracy {right / n:.4f}, accuracy under attack {(right - broken) / n:.4f}",
-    ]
+    lines.append(f"{attack.name} ({said})")
+    if target is None:
+        lines.append(f"{n} images, {right} classified correctly, {broken} of those fooled")
+        lines.append(f"Clean accuracy {right / n:.4f}, accuracy under attack {(right - broken) / n:.4f}")
+    else:
+        lines.append(f"{n} images, {n - right} of class {target} as they are, {broken} of the others driven to it")
     spent = f"{result.queries.sum():,} queries, {result.gradients.sum():,} gradients"
     if broken:
         far = result.distance[result.success & ~clean_wrong]

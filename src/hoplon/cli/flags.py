@@ -7,6 +7,8 @@ from typing import Any
 
 import click
 
+SEED = click.IntRange(min=0, max=2**63 - 1)
+
 
 class Radius(click.ParamType):
     """A number or a fraction: 0.03 or 8/255."""
@@ -17,7 +19,7 @@ class Radius(click.ParamType):
         """The value as a float; a usage error where it is none."""
         try:
             return float(Fraction(str(value).strip()))
-        except (ValueError, ZeroDivisionError):
+        except (ValueError, ZeroDivisionError, OverflowError):
             self.fail(f"{value!r} is not a number or a fraction such as 8/255.", param, ctx)
 
 
@@ -48,11 +50,17 @@ def model_and_data(command: Callable[..., Any]) -> Callable[..., Any]:
                 help="Range of the model's inputs.  [default: the range the data is stored in]",
             ),
             click.option("--rescale", is_flag=True, help="Map the stored pixels from their own range onto --bounds."),
+            click.option(
+                "--size",
+                type=click.IntRange(min=1),
+                nargs=2,
+                default=None,
+                metavar="HEIGHT WIDTH",
+                help="Resize the pictures of a folder.",
+            ),
             click.option("--split", default="test", show_default=True, help="Part of the data."),
             click.option("--limit", type=click.IntRange(min=1), default=None, help="Attack at most so many images."),
-            click.option(
-                "--seed", type=click.IntRange(min=0), default=0, show_default=True, help="Names the random draws."
-            ),
+            click.option("--seed", type=SEED, default=0, show_default=True, help="Names the random draws."),
             click.option(
                 "--batch-size", type=click.IntRange(min=1), default=256, show_default=True, help="Images at once."
             ),
@@ -64,7 +72,7 @@ def model_and_data(command: Callable[..., Any]) -> Callable[..., Any]:
 
 def ladder(ctx: click.Context, param: click.Parameter, values: tuple[str, ...]) -> dict[str, tuple[str, ...]]:
     """`linf=2/255,8/255` as {"linf": ("2/255", "8/255")}."""
-    ladders = {}
+    ladders: dict[str, tuple[str, ...]] = {}
     for value in values:
         norm, _, radii = value.partition("=")
         if norm not in ("linf", "l2", "l1") or not radii:
@@ -72,7 +80,7 @@ def ladder(ctx: click.Context, param: click.Parameter, values: tuple[str, ...]) 
         for text in radii.split(","):
             if Radius().convert(text, param, ctx) < 0:
                 raise click.BadParameter(f"A radius must be at least 0. Received: {text}.")
-        ladders[norm] = tuple(text.strip() for text in radii.split(","))
+        ladders[norm] = (*ladders.get(norm, ()), *(text.strip() for text in radii.split(",")))
     return ladders
 
 
@@ -118,6 +126,7 @@ def _command(name: str, method: Any) -> click.Command:
         help="Folder for adversarial images.",
     )(command)
     command = click.option("--quiet", is_flag=True, help="Print nothing but errors.")(command)
+    command = click.option("--target", type=click.IntRange(min=0), default=None, help="Class to reach.")(command)
     for row in reversed(described):
         command = _option(row)(command)
     return click.command(name, help=summary, short_help=summary.split(" (")[0])(command)

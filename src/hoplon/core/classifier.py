@@ -56,7 +56,7 @@ class Classifier:
         self.num_classes = 0  # known once the first batch has been seen
         self.outputs = outputs
         self._tail = tail.of_graph(model) if self.is_keras and outputs != "logits" else None
-        self._settled = False
+        self._settled: tuple[int, ...] | None = None  # the shape of the images it was last asked about
         self._calls = 0  # moves on the random states of a randomised model
         self._asks_logits = self.is_function and "logits" in _parameters(model)
         self._programs: dict[Any, Callable[..., Any]] = {}
@@ -77,6 +77,12 @@ class Classifier:
         """Logits [n, k] of a tensor x [n, ...], float32; differentiable, state left untouched."""
         with self._tail.lifted() if self._tail else nullcontext():
             out = self.model(x, logits=True)[1] if self._asks_logits else backend.call(self.model, weights, x)
+        if isinstance(out, (list, tuple, dict)):
+            raise ModelError.expected(
+                "The model must have one output.",
+                f"{len(out)} of them",
+                "Pick one with a function: Classifier(lambda x: model(x)[0]).",
+            )
         out = ops.cast(out, "float32")
         if len(out.shape) != 2:
             raise ShapeError.expected(
@@ -123,11 +129,13 @@ class Classifier:
 
     def settle(self, x: np.ndarray) -> None:
         """Look at one example once: build the model, find its classes, prove a guessed tail."""
-        if self._settled or not len(x):
+        if self._settled == x.shape[1:] or not len(x):
             return
         one = np.asarray(x[:1], np.float32)
         try:
-            if self.is_keras:  # called once as it is: a subclassed model is built by its first call
+            if (
+                self.is_keras and len(getattr(self.model, "outputs", None) or [0]) == 1
+            ):  # called once as it is: a subclassed model is built by its first call
                 raw = backend.to_numpy(self._raw(one))
                 self._tail = self._proven_tail(one, raw) if self.outputs != "logits" else None
             self.num_classes = int(self.forward(self.weights(), ops.convert_to_tensor(one)).shape[-1])
@@ -135,7 +143,7 @@ class Classifier:
             raise
         except Exception as error:
             raise self._refused(one, error) from error
-        self._settled = True
+        self._settled = x.shape[1:]
 
     def _raw(self, x: np.ndarray) -> Any:
         return self.model(ops.convert_to_tensor(x), training=False)
@@ -183,6 +191,15 @@ class Classifier:
 
     def _inside(self, x: np.ndarray) -> None:
         low, high = self.bounds
+        try:
+            fits = np.broadcast_shapes(low.shape, high.shape, x.shape[1:]) == x.shape[1:]
+        except ValueError:
+            fits = False
+        if not fits:
+            raise BoundsError.expected(
+                f"`bounds` must be numbers, or arrays that broadcast against one image of shape {x.shape[1:]}.",
+                f"bounds of shape {low.shape} and {high.shape}",
+            )
         slack = 1e-6 * (high - low)
         if len(x) and ((x < low - slack).any() or (x > high + slack).any()):
             raise BoundsError.expected(

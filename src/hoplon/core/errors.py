@@ -25,7 +25,8 @@ class HoplonError(Exception):
     @classmethod
     def expected(cls, what: str, received: Any, remedy: str = "") -> "HoplonError":
         """Build the message every error of ours has: expectation, `Received:`, remedy."""
-        return cls(f"{what} Received: {received}.{' ' + remedy if remedy else ''}")
+        said = str(received).rstrip(".")
+        return cls(f"{what} Received: {said}.{' ' + remedy if remedy else ''}")
 
 
 class InputError(HoplonError, ValueError):

@@ -20,16 +20,23 @@ def _chosen(logits: Any, classes: Any) -> tuple[Any, Any]:
     return hot, ops.sum(hot * logits, axis=-1)
 
 
-def cross_entropy(logits: Any, classes: Any) -> Any:
-    """Minus the log-probability of the class, in a form that saturates late in float32."""
-    _, own = _chosen(logits, classes)
-    return ops.logsumexp(logits - ops.expand_dims(own, -1), axis=-1)
-
-
 def margin(logits: Any, classes: Any) -> Any:
     """Best other logit less the class's own: positive exactly where the class has lost."""
     hot, own = _chosen(logits, classes)
     return ops.max(ops.where(hot > 0, float("-inf"), logits), axis=-1) - own
+
+
+SATURATED = 40.0  # a class that leads by so much has a cross-entropy of e-40: its gradient drowns in float32
+
+
+def cross_entropy(logits: Any, classes: Any) -> Any:
+    """Minus the log-probability of the class; where that has saturated, the margin, which still has a slope.
+
+    Both grow as the class loses, and the margin is the smaller one there, so the order of losses is kept.
+    """
+    _, own = _chosen(logits, classes)
+    lead = margin(logits, classes)
+    return ops.where(lead > -SATURATED, ops.logsumexp(logits - ops.expand_dims(own, -1), axis=-1), lead)
 
 
 def dlr(logits: Any, classes: Any) -> Any:

@@ -1,12 +1,14 @@
 """Every frozen result: NumPy arrays, batch first, with a JSON-safe `summary()`."""
 
 from dataclasses import dataclass, field
+from fractions import Fraction
 from html import escape
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from .errors import IncompleteError, OptionError
 from .registry import record
 
 
@@ -65,15 +67,28 @@ class AuditReport:
     @property
     def clean_accuracy(self) -> float:
         """Share of all test images that the model gets right."""
+        if self.result["clean"] is None:
+            raise IncompleteError("The clean pass is not done: run the audit again, it resumes.")
         return float(self.result["clean"]["accuracy"]["value"])
 
-    def robust_accuracy(self, norm: str, eps: str | None = None) -> float:
-        """Share of the attacked images that stood against every attack; `eps` as in the report ("8/255")."""
-        for section in self.result["evasion"]["norms"]:
-            if section["norm"] == norm:
-                at = section["headline"] if eps is None else section["eps_text"].index(eps)
-                return float(section["worst_case"]["robust_accuracy"][at])
-        raise KeyError(norm)
+    def robust_accuracy(self, norm: str, eps: str | float | None = None) -> float:
+        """Share of the attacked images that stood against every attack, at most.
+
+        `eps` is a share of the input range as the report writes it ("8/255") or as a number; the headline
+        radius when not given.
+        """
+        known = {s["norm"]: s for s in (self.result["evasion"] or {"norms": []})["norms"] if s["worst_case"]["n"]}
+        if norm not in known:
+            raise OptionError.expected(
+                f"`norm` must be one that was run: {', '.join(known) or 'none yet'}.", repr(norm)
+            )
+        section = known[norm]
+        radii = [float(Fraction(text)) for text in section["eps_text"]]
+        wanted = radii[section["headline"]] if eps is None else float(Fraction(eps))
+        at = [i for i, r in enumerate(radii) if abs(r - wanted) <= 1e-9]
+        if not at:
+            raise OptionError.expected(f"`eps` must be one of {', '.join(section['eps_text'])}.", repr(eps))
+        return float(section["worst_case"]["robust_accuracy"][at[0]])
 
     def summary(self) -> dict[str, Any]:
         """The headline numbers, safe for JSON."""

@@ -64,6 +64,8 @@ class Page:
 
     def name(self, label: int) -> str:
         """A class by its label."""
+        if label < 0:
+            return "not finite"
         return self.names[label] if 0 <= label < len(self.names) else str(label)
 
 

@@ -34,8 +34,9 @@ def read(path: Path) -> dict[str, Any]:
     """The result as written; NaN and infinity are no JSON and are refused."""
     try:
         result = json.loads(path.read_text(encoding="utf-8"), parse_constant=_refuse)
-    except FileNotFoundError:
-        raise StoreError.expected("A run's folder must hold result.json.", path, "Run the audit first.") from None
+    except OSError as error:
+        received = f"{path}: {error.strerror}"
+        raise StoreError.expected("A run's folder must hold result.json.", received, "Run the audit first.") from None
     except ValueError as error:
         raise StoreError.expected(f"{path} must be JSON.", error, "Run the audit again.") from None
     if not isinstance(result, dict):

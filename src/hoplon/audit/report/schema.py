@@ -206,9 +206,9 @@ class Example(Closed):
     distance: float
     label: int
     clean_prediction: int
-    clean_confidence: float
+    clean_confidence: float | None  # null: a logit was not finite
     adv_prediction: int
-    adv_confidence: float
+    adv_confidence: float | None
     amplification: float
     clean_png: str
     diff_png: str

@@ -53,8 +53,11 @@ def listed(parts: list[str], last: str = "and") -> str:
 
 
 def short(text: str, most: int = 20) -> str:
-    """At most so many letters, the cut marked."""
-    return text if len(text) <= most else text[: most - 1] + "\u2026"
+    """At most so many letters; cut in the middle, since names often differ at their ends."""
+    if len(text) <= most:
+        return text
+    tail = (most - 1) // 3
+    return f"{text[: most - 1 - tail].rstrip()}\u2026{text[-tail:].lstrip()}"
 
 
 def option(value: Any) -> str:

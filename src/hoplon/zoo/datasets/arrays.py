@@ -21,7 +21,8 @@ def as_labels(y: np.ndarray, source: Path | str) -> np.ndarray:
     if y.ndim == 2 and _is_one_hot(y):
         return y.argmax(axis=1).astype("int64")
     if y.ndim != 1 or y.dtype.kind not in "biuf" or not np.all(y == np.floor(y)) or np.any(y < 0):
-        received = f"shape {y.shape}, dtype {y.dtype}"
+        some = f", values {y.min():g} to {y.max():g}" if y.size and y.dtype.kind in "biuf" else ""
+        received = f"shape {y.shape}, dtype {y.dtype}{some}"
         what = f"{source}: labels must be whole numbers from 0, as [n], [n, 1] or one-hot [n, classes]."
         raise LabelError.expected(what, received, "Store the number of each image's class.")
     return y.astype("int64")
@@ -63,10 +64,13 @@ def guess_bounds(x: np.ndarray, source: Path | str) -> Bounds:
     finite = x[np.isfinite(x)]
     lo, hi = (float(finite.min()), float(finite.max())) if finite.size else (0.0, 0.0)
     for usual in ((0.0, 1.0), (-1.0, 1.0), (0.0, 255.0)):
-        if usual[0] <= lo and hi <= usual[1]:
+        # A single value a little above 1 is a mistake in the data, not a byte.
+        if usual[0] <= lo and hi <= usual[1] and (usual[1] == 1.0 or hi >= 16):
             return usual
     what = f"{source}: pixels must lie in [0, 1], [-1, 1] or [0, 255], or their bounds be given."
-    raise DataError.expected(what, f"{lo:.4g}..{hi:.4g}", "Pass bounds=(lo, hi) to load.")
+    raise DataError.expected(
+        what, f"{lo:.4g}..{hi:.4g}", "Say their range: --bounds LOW HIGH, in Python bounds=(low, high)."
+    )
 
 
 def numbered(labels: np.ndarray) -> tuple[str, ...]:

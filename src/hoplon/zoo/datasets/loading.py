@@ -110,7 +110,7 @@ def _by_path(path: Path, wish: _Wish) -> Dataset:
     """Look at what lies there, and read it."""
     if not path.exists():
         known = ", ".join(("digits", *_NAMES))
-        raise DataError.expected(f"`source` must be an existing path, or one of {known}.", path, "Check the path.")
+        raise DataError.expected(f"The data must be an existing path, or one of {known}.", path, "Check the path.")
     if path.is_file():
         if path.suffix.lower() != ".npz":
             raise DataError.expected("A data file must be an npz archive.", path, "Give an npz file or a folder.")

@@ -27,7 +27,7 @@ def read_arrays(path: Path) -> dict[str, np.ndarray]:
     except DataError:  # also a ValueError, and already well said
         raise
     except _DAMAGE as error:
-        raise DataError.expected(f"{path} must be a readable npz archive.", error, remedy) from error
+        raise DataError.expected(f"{path} must be a readable npz archive.", type(error).__name__, remedy) from error
 
 
 def load_npz(path: Path, split: str, *, bounds: Bounds | None = None, class_names: tuple[str, ...] = ()) -> Dataset:

@@ -70,5 +70,5 @@ def _require_one_size(paths: list[Path], pictures: list[Image.Image]) -> None:
     for path, picture in zip(paths, pictures):
         if picture.size != pictures[0].size:
             received = f"{paths[0]} {pictures[0].size} and {path} {picture.size} (width, height)"
-            remedy = "Pass size=(height, width) to load to resize them."
+            remedy = "Resize them: --size HEIGHT WIDTH, in Python size=(height, width)."
             raise DataError.expected("All pictures must have one size.", received, remedy)

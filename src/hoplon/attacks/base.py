@@ -14,6 +14,7 @@ from ..core.errors import LabelError, ModelError, OptionError
 from ..core.results import AttackResult
 from .draws import Keys
 
+BLOCK = 8  # batches that an attack is given at once: what it holds besides images in and out stays that small
 Progress = Callable[[int, int], None]  # examples decided so far, examples in all
 
 
@@ -136,11 +137,15 @@ class _Referee:
         return self.x.copy()
 
     def judge(self) -> AttackResult:
-        for restart in range(getattr(self.attack, "restarts", 1)):
-            survivors = np.flatnonzero(~self.success)
-            if not len(survivors):
-                break
-            self._try(survivors, restart)
+        size = BLOCK * self.task.batch_size
+        for start in range(0, len(self.x), size):
+            for restart in range(getattr(self.attack, "restarts", 1)):
+                survivors = start + np.flatnonzero(~self.success[start : start + size])
+                if not len(survivors):
+                    break
+                self._try(survivors, restart)
+            if self.task.progress is not None:
+                self.task.progress(min(start + size, len(self.x)), len(self.x))
         return AttackResult(
             x_adv=self.x_adv,
             success=self.success,
@@ -155,16 +160,27 @@ class _Referee:
 
     def _try(self, rows: np.ndarray, restart: int) -> None:
         task = self.task.only(rows)
-        task = replace(task, keys=replace(task.keys, restart=restart))
+        task = replace(task, keys=replace(task.keys, restart=restart), progress=self._from(rows[0], restart))
         x = self.x[rows]
         found = self.attack.perturb(self.classifier, x, task)
-        found = np.clip(np.where(np.isfinite(found), found, x), *self.classifier.bounds)
-        predictions = decide(self.classifier.logits(found, task.batch_size))
-        distance = self.norm.measure(found - x)
-        allowed = task.eps * (1 + 1e-5) + self.norm.slack(found)
-        won = task.goal.met(predictions) & (distance <= allowed)
         self.task.queries[rows] += task.queries + 1
         self.task.gradients[rows] += task.gradients
+        for start in range(0, len(rows), task.batch_size):
+            part = slice(start, start + task.batch_size)
+            self._believe(rows[part], x[part], found[part])
+
+    def _from(self, first: int, restart: int) -> Progress | None:
+        """Progress counted over all images; a restart only looks again at those already counted."""
+        report, n = self.task.progress, len(self.x)
+        return None if report is None or restart else lambda done, _: report(min(int(first) + done, n), n)
+
+    def _believe(self, rows: np.ndarray, x: np.ndarray, found: np.ndarray) -> None:
+        """Keep the candidates of one batch that hold; a batch at a time, for distances are taken in float64."""
+        found = np.clip(np.where(np.isfinite(found), found, x), *self.classifier.bounds)
+        predictions = decide(self.classifier.logits(found, self.task.batch_size))
+        distance = self.norm.measure(found - x)
+        allowed = self.task.eps[rows] * (1 + 1e-5) + self.norm.slack(found)
+        won = self.task.goal.only(rows).met(predictions) & (distance <= allowed)
         at = rows[won]
         self.x_adv[at], self.distance[at] = found[won], distance[won]
         self.predictions[at], self.success[at] = predictions[won], True

@@ -86,8 +86,9 @@ def ascend(classifier: Classifier, ascent: Ascent, weights: Any, state: stepping
 def _moved(norm: norms.Norm, ascent: Ascent, delta: Any, g: Any, eps: Any, step: Any, low: Any, high: Any) -> Any:
     if ascent.leap:
         return norm.maximise(g, eps, low, high)
-    room = ops.where(g > 0, high - delta, delta - low)  # at the edge of the box a feature has none
-    direction = norm.steepest(ops.where(room > 0, g, ops.zeros_like(g)))
+    if not norm.separable:  # a feature at the edge of the box must not use up the others' step
+        g = ops.where(ops.where(g > 0, high - delta, delta - low) > 0, g, ops.zeros_like(g))
+    direction = norm.steepest(g)
     return norm.project(delta + norms.like(step, g) * direction, eps, low, high)
 
 

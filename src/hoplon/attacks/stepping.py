@@ -66,7 +66,12 @@ def _chunk(classifier: Classifier, step: Step, *rest: Any) -> State:
 
 
 def _frozen_where_done(old: State, new: State) -> State:
-    return {name: ops.where(_as_row(old["done"], old[name]), old[name], new[name]) for name in old}
+    def kept(name: str) -> Any:
+        if new[name] is old[name]:  # a step hands on what it does not change: nothing to choose
+            return old[name]
+        return ops.where(_as_row(old["done"], old[name]), old[name], new[name])
+
+    return {name: kept(name) for name in old}
 
 
 def _as_row(mask: Any, like: Any) -> Any:

@@ -50,6 +50,7 @@ class Norm(ABC):
 
     name: ClassVar[str]
     order: ClassVar[float]  # the p of NumPy's `norm`
+    separable: ClassVar[bool] = False  # each feature has its own budget: what one cannot use is nobody else's
 
     def measure(self, d: np.ndarray) -> np.ndarray:
         """Size of each change on the host, in float64: [n, ...] -> [n]."""
@@ -85,7 +86,7 @@ class Norm(ABC):
 class Linf(Norm):
     """Largest change of any feature."""
 
-    name, order = "linf", np.inf
+    name, order, separable = "linf", np.inf, True
 
     def size(self, d: Any) -> Any:
         return ops.max(ops.abs(rows(d)), axis=1)

@@ -1,5 +1,6 @@
 """One audit from start to end: from a model and images to a folder with a report."""
 
+import json
 import time
 from pathlib import Path
 from typing import Any
@@ -66,48 +67,37 @@ def run(
     _check_numbers(seed, batch_size)
     images = load_data(data, split, None if rescale else bounds, size)
     declared = bounds is not None or isinstance(model, Classifier)
-    if isinstance(model, Classifier):
-        bounds = _same_bounds(model, bounds)
-    elif bounds is None:
-        bounds = images.bounds
+    bounds = _bounds_of(model, bounds, images)
     if rescale:
         images = images.scaled(bounds)
     classifier, facts = load_classifier(model, bounds)
     case = Case(classifier, images.x, images.y, seed, batch_size)
     _check(case)
-    subject = Subject(
-        identity(classifier, facts, images.x),
-        array_digest(images.x, images.y),
-        tuple(b.tolist() for b in classifier.bounds),
-        backend.name(),
-        seed,
-        batch_size,
-    )
+    subject = _subject(case, facts)
     todo = plan.make(preset, len(images), eps, limit, declared)
-    asked = Asked(
-        _named(model),
-        _named(data),
-        tuple(b.tolist() for b in classifier.bounds),
-        preset,
-        str(out),
-        seed,
-        eps or {},
-        limit,
-        split,
-        size,
-        rescale,
-        batch_size,
-    )
+    ends = tuple(b.tolist() for b in classifier.bounds)
+    how = (preset, str(out), seed, eps or {}, limit, split, size, rescale, batch_size)
+    asked = Asked(_named(model), _named(data), ends, *how)
     story = gather.Story(case, images, facts, subject, todo, asked)
+    _carry_out(story, store, watch or _silent, started)
+    return AuditReport(result=json.loads((store.folder / "result.json").read_text()), folder=store.folder)
+
+
+def _subject(case: Case, facts: dict[str, Any]) -> Subject:
+    ends = tuple(b.tolist() for b in case.classifier.bounds)
+    model, data = identity(case.classifier, facts, case.x), array_digest(case.x, case.y)
+    return Subject(model, data, ends, backend.name(), case.seed, case.batch_size)
+
+
+def _carry_out(story: gather.Story, store: Store, watch: engine.Watcher, started: float) -> None:
+    """Do what is missing; whatever happens, the record and the report say how far it came."""
     with store.locked():
         store.claim(gather.manifest(story))
         try:
-            engine.run(case, todo, subject, store, watch or _silent)
+            engine.run(story.case, story.plan, story.subject, store, watch)
         finally:
-            result = gather.result(story, store, time.perf_counter() - started)
-            write_json(store.folder / "result.json", result)
+            write_json(store.folder / "result.json", gather.result(story, store, time.perf_counter() - started))
             report.render(store.folder)
-    return AuditReport(result=result, folder=store.folder)
 
 
 def _named(thing: Any) -> str:
@@ -122,13 +112,15 @@ def _check_numbers(seed: int, batch_size: int) -> None:
         raise OptionError.expected("`seed` must lie between 0 and 2**63 - 1.", seed)
 
 
-def _same_bounds(classifier: Classifier, bounds: Any) -> Any:
-    """The classifier's bounds; others beside them would be a silent contradiction."""
-    if bounds is not None and not all(np.array_equal(a, b) for a, b in zip(classifier.bounds, bounds, strict=True)):
+def _bounds_of(model: Any, bounds: Any, images: datasets.Dataset) -> Any:
+    """The bounds given, else the classifier's, else the data's; two that differ are a contradiction."""
+    if not isinstance(model, Classifier):
+        return images.bounds if bounds is None else bounds
+    if bounds is not None and not all(np.array_equal(a, b) for a, b in zip(model.bounds, bounds, strict=True)):
         raise BoundsError.expected(
-            f"The Classifier has the bounds {say_bounds(classifier.bounds)}.", f"bounds={bounds}", "Give them once."
+            f"The Classifier has the bounds {say_bounds(model.bounds)}.", f"bounds={bounds}", "Give them once."
         )
-    return classifier.bounds
+    return model.bounds
 
 
 def load_data(

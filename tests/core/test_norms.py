@@ -147,3 +147,10 @@ def test_random_draws_fill_the_ball_and_stay_in_it(norm):
 def test_an_unknown_norm_is_refused():
     with pytest.raises(OptionError, match=r"linf, l2, l1, l0.*Received: 'l7'"):
         norms.get("l7")
+
+
+def test_rounding_adds_to_a_size_and_not_to_a_count():
+    x = np.full((2, 5), 0.7, np.float32)
+    assert (norms.get("l0").slack(x) == 0).all()
+    for name in ("linf", "l2", "l1"):
+        assert (norms.get(name).slack(x) > 0).all()

@@ -51,6 +51,19 @@ def dlr(logits: Any, classes: Any) -> Any:
     return margin(logits, classes) / (top[:, 0] - top[:, 2] + 1e-12)
 
 
+def dlr_towards(logits: Any, classes: Any, targets: Any) -> Any:
+    """Difference of logits ratio from a class to a target (Croce & Hein 2020, arXiv:2003.01690, eq. 7).
+
+    The target's lead over the class, over the gap between the first logit and the mean of third and fourth.
+    With fewer than four classes there is no such gap: the lead itself.
+    """
+    lead = _chosen(logits, targets)[1] - _chosen(logits, classes)[1]
+    if logits.shape[-1] < 4:
+        return lead
+    top = ops.top_k(logits, 4)[0]
+    return lead / (top[:, 0] - (top[:, 2] + top[:, 3]) / 2 + 1e-12)
+
+
 def mse(logits: Any, classes: Any) -> Any:
     """Half the squared error of the logits' sigmoids against one-hot: the hand-made network's loss."""
     hot, _ = _chosen(logits, classes)

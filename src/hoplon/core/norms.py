@@ -58,7 +58,9 @@ class Norm(ABC):
         return np.linalg.norm(flat, ord=self.order, axis=1) if flat.size else np.zeros(len(d))
 
     def slack(self, x: np.ndarray) -> np.ndarray:
-        """Size that rounding alone can add to a change of float32 images `x`: [n]."""
+        """Size that rounding alone can add to a change of float32 images `x`: [n]. To a count, nothing."""
+        if not self.order:
+            return np.zeros(len(x))
         return self.measure(np.spacing(np.abs(x).astype(np.float32)))
 
     @abstractmethod

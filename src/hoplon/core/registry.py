@@ -47,12 +47,12 @@ def _said_plainly(error: ValidationError, cls: type) -> OptionError:
 
 @dataclass_transform(frozen_default=True, kw_only_default=True, field_specifiers=(option,))
 def register(kind: str) -> Callable[[type[T]], type[T]]:
-    """Make a class a method of that kind: a frozen, validated value, found by its snake-case name."""
+    """Make a class a method of that kind: a frozen, validated value, found by `name` or its class's in snake case."""
 
     def add(cls: type[T]) -> type[T]:
         config = ConfigDict(extra="forbid", allow_inf_nan=False)
         method: Any = validated(frozen=True, kw_only=True, config=config)(cls)
-        method.name = _snake(cls.__name__)
+        method.name = vars(cls).get("name", _snake(cls.__name__))
         check = method.__init__
 
         @functools.wraps(check)

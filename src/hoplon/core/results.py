@@ -28,12 +28,22 @@ class AttackResult:
     queries: np.ndarray  # [n] int64, forward passes spent on each example
     gradients: np.ndarray  # [n] int64, backward passes
     eps: np.ndarray  # [n] float64, the radius each example was allowed
+    classes: np.ndarray  # [n] int64, the class to leave, or to reach
+    targeted: bool  # whether `classes` were to be reached
     attack: Any = field(repr=False)  # the method: a frozen value
 
     @property
     def radius(self) -> np.ndarray:
         """Distance at which each example falls: infinite where the attack failed. [n]."""
         return np.where(self.success, self.distance, np.inf)
+
+    def survives_uint8(self, classifier: Any) -> np.ndarray:
+        """Whether each success is still one when its image is stored with 8 bits: bool [n]."""
+        rows = np.flatnonzero(self.success)
+        held = np.zeros(len(self.success), bool)
+        stored = eight_bits(self.x_adv[rows], classifier.bounds)
+        held[rows] = (classifier.predict(stored) == self.classes[rows]) == self.targeted
+        return held
 
     def summary(self) -> dict[str, Any]:
         """Counts and rates, safe for JSON."""
@@ -47,6 +57,17 @@ class AttackResult:
             "queries": int(self.queries.sum()),
             "gradients": int(self.gradients.sum()),
         }
+
+
+def eight_bits(x: np.ndarray, bounds: tuple[Any, Any]) -> np.ndarray:
+    """Images [n, ...] as a file of 8 bits would give them back: on 256 levels between the bounds, float32.
+
+    >>> eight_bits(np.array([[0.1, 0.5]]), (0.0, 1.0)) * 255
+    array([[ 26., 128.]], dtype=float32)
+    """
+    low, high = (np.asarray(end, np.float64) for end in bounds)
+    levels = np.round((x - low) / (high - low) * 255)
+    return np.clip(low + levels / 255 * (high - low), low, high).astype(np.float32)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -10,9 +10,9 @@ import numpy as np
 
 from ..core import norms
 from ..core.classifier import BATCH_SIZE, Classifier, decide
-from ..core.errors import LabelError, ModelError, OptionError
+from ..core.errors import LabelError, ModelError, OptionError, ShapeError
 from ..core.results import AttackResult
-from .draws import Keys
+from .parts.draws import Keys
 
 BLOCK = 8  # batches that an attack is given at once: what it holds besides images in and out stays that small
 Progress = Callable[[int, int], None]  # examples decided so far, examples in all
@@ -45,6 +45,7 @@ class Task:
     gradients: np.ndarray  # [n] int64
     batch_size: int = BATCH_SIZE
     progress: Progress | None = None
+    starts: np.ndarray | None = None  # [n, ...] images to begin at, where the caller has some
 
     def only(self, rows: np.ndarray) -> "Task":
         """The task for some of the examples, with meters of its own."""
@@ -55,6 +56,7 @@ class Task:
             keys=self.keys.only(rows),
             queries=np.zeros(len(rows), np.int64),
             gradients=np.zeros(len(rows), np.int64),
+            starts=None if self.starts is None else self.starts[rows],
         )
 
 
@@ -69,8 +71,10 @@ class Attack(ABC):
     norms: ClassVar[tuple[str, ...]]  # the balls it knows
     strength: ClassVar[float | None]  # wins on a linear model within this multiple of the exact margin
     paper: ClassVar[str]
+    couples_examples: ClassVar[bool] = False  # finds one change for all images together
+    minimum_norm: ClassVar[bool] = False  # looks for the nearest adversarial, not for any within eps
     norm: str
-    eps: float
+    eps: float | None  # None: no limit, for attacks of minimum norm
 
     @abstractmethod
     def perturb(self, classifier: Classifier, x: np.ndarray, task: Task) -> np.ndarray:
@@ -88,6 +92,7 @@ class Attack(ABC):
         ids: Any = None,
         batch_size: int = BATCH_SIZE,
         progress: Progress | None = None,
+        starts: Any = None,
     ) -> AttackResult:
         """Attack images and report what a fresh forward pass confirms.
 
@@ -101,6 +106,7 @@ class Attack(ABC):
             ids: each example's number in its data set, [n]; its place in `x` when not given.
             batch_size: examples in flight at once; memory is bounded by it.
             progress: called with (examples decided, examples in all).
+            starts: images that meet the goal, [n, ...], for attacks that walk back from one; others ignore them.
         """
         if not isinstance(classifier, Classifier):
             raise ModelError.expected(
@@ -109,7 +115,7 @@ class Attack(ABC):
         x = classifier.checked_images(x)
         ids = _checked_ids(ids, len(x), seed, batch_size)
         clean = decide(classifier.logits(x, batch_size))
-        goal = _goal(classifier, clean, labels, targets)
+        goal = goal_of(classifier, clean, labels, targets)
         task = Task(
             goal,
             _radii(self.eps if eps is None else eps, len(x)),
@@ -118,6 +124,7 @@ class Attack(ABC):
             np.zeros(len(x), np.int64),
             batch_size,
             progress,
+            None if starts is None else _checked_starts(classifier, starts, x.shape),
         )
         return _Referee(self, classifier, x, task, clean).judge()
 
@@ -137,8 +144,8 @@ class _Referee:
         return self.x.copy()
 
     def judge(self) -> AttackResult:
-        size = BLOCK * self.task.batch_size
-        for start in range(0, len(self.x), size):
+        size = len(self.x) if self.attack.couples_examples else BLOCK * self.task.batch_size
+        for start in range(0, len(self.x), max(1, size)):
             for restart in range(getattr(self.attack, "restarts", 1)):
                 survivors = start + np.flatnonzero(~self.success[start : start + size])
                 if not len(survivors):
@@ -155,6 +162,8 @@ class _Referee:
             queries=self.task.queries,
             gradients=self.task.gradients,
             eps=self.task.eps.astype(np.float64),
+            classes=self.task.goal.classes,
+            targeted=self.task.goal.targeted,
             attack=self.attack,
         )
 
@@ -186,7 +195,8 @@ class _Referee:
         self.predictions[at], self.success[at] = predictions[won], True
 
 
-def _goal(classifier: Classifier, clean: np.ndarray, labels: Any, targets: Any) -> Goal:
+def goal_of(classifier: Classifier, clean: np.ndarray, labels: Any, targets: Any) -> Goal:
+    """What is asked of each image: to leave its label, to reach its target, or to leave its prediction `clean`."""
     if labels is not None and targets is not None:
         raise LabelError.expected("Pass `labels` (classes to leave) or `targets` (classes to reach), not both.", "both")
     if targets is not None:
@@ -194,6 +204,13 @@ def _goal(classifier: Classifier, clean: np.ndarray, labels: Any, targets: Any) 
     if labels is None:
         return Goal(clean)
     return Goal(classifier.checked_labels(labels, len(clean)))
+
+
+def _checked_starts(classifier: Classifier, starts: Any, shape: tuple[int, ...]) -> np.ndarray:
+    starts = classifier.checked_images(starts)
+    if starts.shape != shape:
+        raise ShapeError.expected(f"`starts` must hold one image per example, {shape}.", f"shape {starts.shape}")
+    return starts
 
 
 def _checked_ids(ids: Any, n: int, seed: int, batch_size: int) -> np.ndarray:
@@ -209,11 +226,13 @@ def _checked_ids(ids: Any, n: int, seed: int, batch_size: int) -> np.ndarray:
 
 
 def _radii(eps: Any, n: int) -> np.ndarray:
+    if eps is None:
+        return np.full(n, np.inf, np.float32)
     try:
         radii = np.broadcast_to(np.asarray(eps, np.float32), (n,)).copy()
     except (TypeError, ValueError):
         received = repr(eps) if np.ndim(eps) == 0 else f"shape {np.shape(eps)}"
         raise OptionError.expected(f"`eps` must be a number or one per example, [{n}].", received) from None
-    if not (np.isfinite(radii) & (radii >= 0)).all():
-        raise OptionError.expected("`eps` must be finite and at least 0.", f"{np.min(radii):g}")
+    if not (radii >= 0).all():
+        raise OptionError.expected("`eps` must be at least 0.", f"{np.min(radii):g}")
     return radii

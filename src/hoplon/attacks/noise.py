@@ -8,7 +8,7 @@ from ..core import norms
 from ..core.classifier import Classifier
 from ..core.registry import option, register
 from .base import Attack, Task
-from .draws import NOISE
+from .parts.draws import NOISE
 
 
 @register("attack")

@@ -6,8 +6,8 @@ import numpy as np
 
 from ..core.classifier import Classifier
 from ..core.registry import option, register
-from .ascent import Ascent, climb
 from .base import Attack, Task
+from .parts.ascent import Ascent, climb
 
 
 @register("attack")

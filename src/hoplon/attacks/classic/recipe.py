@@ -1,6 +1,6 @@
 """Steps along the gradient's sign, or along the gradient itself, kept in a range of values and in no ball.
 
-The engine of `classic`: the same step is taken one by one on tensors that have values, and as a loop of
+The engine of the gradient functions: the same step is taken one by one on tensors that have values, and as a loop of
 fixed length in a graph that is being traced.
 """
 
@@ -11,9 +11,9 @@ import keras
 import numpy as np
 from keras import ops
 
-from ..core import backend, norms
-from ..core.classifier import Classifier
-from .ascent import gradient_of
+from ...core import backend, norms
+from ...core.classifier import Classifier
+from ..parts.ascent import gradient_of
 
 
 @dataclass(frozen=True, eq=False)

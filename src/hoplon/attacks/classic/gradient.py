@@ -1,25 +1,21 @@
-"""The gradient methods as plain functions: images in, adversarial images of the same kind out.
+"""The gradient methods as plain functions, in the graph of a model too.
 
-A NumPy array gives a NumPy array, a tensor a tensor, and a `keras.Input` a symbolic tensor, so that
-`keras.Model(x, x_adv)` is a crafting model; the values are float32. The class to leave is what the model
-itself says of the clean image, never the true label. `eps` is the length of each step: after `epochs`
-steps of a sign a feature has moved by `eps * epochs` at most. It is kept in [clip_min, clip_max], and in
-no smaller ball. A Keras model is compiled once and remembered; of others pass a Classifier to that end.
-
->>> x_adv = fgsm(model, x, epochs=9, eps=0.02)
->>> crafting = keras.Model(inputs, fgsm(model, inputs, epochs=9, eps=0.02))
+The class to leave is what the model itself says of the clean image, never the true label. `eps` is the length
+of each step: after `epochs` steps of a sign a feature has moved by `eps * epochs` at most. It is kept in
+[clip_min, clip_max], and in no smaller ball. A `keras.Input` gives a symbolic tensor, so that
+`keras.Model(x, x_adv)` is a crafting model.
 """
 
-import numbers
 from typing import Any
 
 import keras
 import numpy as np
 from keras import ops
 
-from ..core import backend
-from ..core.classifier import BATCH_SIZE, Classifier, as_batch, bucket, pad, say_bounds
-from ..core.errors import BoundsError, LabelError, OptionError
+from ...core import backend
+from ...core.classifier import BATCH_SIZE, bucket, pad
+from ...core.errors import LabelError, OptionError
+from .arguments import images_within, range_of, steps, targets_of
 from .crafting import Crafting, classifier_of
 from .recipe import Recipe, follow, has_values
 
@@ -91,20 +87,13 @@ def fgmt(
 
 
 def _recipe(eps: Any, epochs: Any, sign: bool, targeted: bool, clip_min: Any, clip_max: Any) -> Recipe:
-    if not isinstance(epochs, numbers.Integral) or isinstance(epochs, bool) or epochs < 1:
-        raise OptionError.expected("`epochs` must be a whole number of steps, 1 or more.", repr(epochs))
     try:
-        step, (low, high) = abs(float(eps)), (np.asarray(end, np.float32) for end in (clip_min, clip_max))
+        step = abs(float(eps))
     except (TypeError, ValueError):
-        raise OptionError.expected(
-            "`eps`, `clip_min` and `clip_max` must be numbers.", f"{eps!r}, {clip_min!r}, {clip_max!r}"
-        ) from None
+        step = np.nan
     if not np.isfinite(step):
         raise OptionError.expected("`eps` must be a finite number, the length of one step.", repr(eps))
-    if not (np.isfinite(low).all() and np.isfinite(high).all() and (low < high).all()):
-        what = "`clip_min` must be below `clip_max`, both finite."
-        raise BoundsError.expected(what, say_bounds((low, high)))
-    return Recipe(step, int(epochs), bool(sign), targeted, low, high)
+    return Recipe(step, steps(epochs), bool(sign), targeted, *range_of(clip_min, clip_max))
 
 
 def _craft(model: Any, x: Any, y: Any, recipe: Recipe) -> Any:
@@ -151,9 +140,9 @@ def _one_target(y: Any) -> int | None:
 
 def _in_batches(model: Any, x: np.ndarray, y: Any, recipe: Recipe) -> np.ndarray:
     """Adversarial images for x [n, ...] on the host; memory on the device is bounded by the batch."""
-    x = _checked_images(x, recipe)
+    x = images_within(x, (recipe.low, recipe.high))
     classifier = classifier_of(model, x)
-    classes = None if y is None else _targets(classifier, y, len(x))
+    classes = None if y is None else targets_of(classifier, y, len(x))
     size = 1 if backend.DYNAMIC_BATCH else bucket(min(BATCH_SIZE, len(x)))
     x_adv = np.empty_like(x)
     for start in range(0, len(x), BATCH_SIZE):
@@ -163,22 +152,3 @@ def _in_batches(model: Any, x: np.ndarray, y: Any, recipe: Recipe) -> np.ndarray
         found = follow(classifier, recipe, ops.convert_to_tensor(pad(part, n)), aim)
         x_adv[rows] = backend.to_numpy(found)[: len(part)]
     return x_adv
-
-
-def _targets(classifier: Classifier, y: Any, n: int) -> np.ndarray:
-    """Classes to reach, int32 [n]: one for all, or one for each."""
-    y = backend.to_numpy(y) if ops.is_tensor(y) else np.asarray(y)
-    return classifier.checked_labels(np.full(n, y) if y.ndim == 0 else y, n, "y").astype(np.int32)
-
-
-def _checked_images(x: np.ndarray, recipe: Recipe) -> np.ndarray:
-    """Images as float32 [n, ...] in the clip range; outside it the first clip would be the whole attack."""
-    x = as_batch(x)
-    slack = 1e-6 * (recipe.high - recipe.low)
-    if not ((x >= recipe.low - slack) & (x <= recipe.high + slack)).all():
-        raise BoundsError.expected(
-            f"`x` must be finite and lie in [clip_min, clip_max] = {say_bounds((recipe.low, recipe.high))}.",
-            f"min={x.min():.4g}, max={x.max():.4g}",
-            "Rescale the images, or pass clip_min and clip_max.",
-        )
-    return x

@@ -20,10 +20,10 @@ class Keys:
     ids: np.ndarray
     restart: int = 0
 
-    def rng(self, i: int, stream: int = START) -> np.random.Generator:
-        """The generator of the i-th example."""
+    def rng(self, i: int, stream: int = START, part: int = 0) -> np.random.Generator:
+        """The generator of the i-th example; a long stream may be entered at any of its parts."""
         key = np.array([self.seed, self.ids[i]], np.uint64)
-        counter = np.array([0, 0, stream, self.restart], np.uint64)
+        counter = np.array([0, part, stream, self.restart], np.uint64)
         return np.random.Generator(np.random.Philox(key=key, counter=counter))
 
     def draw(self, rows: np.ndarray, one: Callable[[np.random.Generator, int], np.ndarray]) -> np.ndarray:

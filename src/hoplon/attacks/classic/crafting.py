@@ -9,9 +9,9 @@ from typing import Any
 import keras
 import numpy as np
 
-from ..core import tail
-from ..core.classifier import Classifier
-from ..core.errors import ModelError
+from ...core import tail
+from ...core.classifier import Classifier
+from ...core.errors import ModelError
 from .recipe import Recipe, follow
 
 _KEPT = "_hoplon_classifier"

@@ -10,20 +10,27 @@ from typing import Any
 import numpy as np
 from keras import ops
 
-from ..core import backend
-from ..core.classifier import Classifier, bucket
-from .base import Task
+from ...core import backend
+from ...core.classifier import Classifier, bucket
+from ..base import Task
 
 State = dict[str, Any]  # name -> tensor, batch first; "done" bool [n] and "used" int32 [n] among them
 Rows = Callable[[np.ndarray], dict[str, np.ndarray]]  # examples -> their first state, on the host
 Step = Callable[..., State]  # (classifier, *static, weights, state) -> state
 
 
-def run(classifier: Classifier, step: Step, static: tuple[Any, ...], rows: Rows, task: Task) -> Iterable[Any]:
+def run(
+    classifier: Classifier,
+    step: Step,
+    static: tuple[Any, ...],
+    rows: Rows,
+    task: Task,
+    cost: tuple[int, int] = (1, 1),
+) -> Iterable[Any]:
     """Yield (examples, their final rows of state) as they finish; every example exactly once.
 
     `step` is traced once per `static`; `rows` gives the first state of the examples asked for. The state
-    of an example that is done is frozen.
+    of an example that is done is frozen. A step costs `cost` = (queries, gradients).
     """
     n = len(task.eps)
     pool = _Pool(rows, np.arange(n), bucket(min(task.batch_size, n)) if not backend.DYNAMIC_BATCH else task.batch_size)
@@ -33,20 +40,23 @@ def run(classifier: Classifier, step: Step, static: tuple[Any, ...], rows: Rows,
         pool.state = chunk(pool.state)
         examples, final = pool.take_done()
         decided += len(examples)
-        _count(classifier, task, examples, final)
+        _count(classifier, task, examples, final, cost)
         if task.progress is not None and len(examples):
             task.progress(decided, n)
         if len(examples):
             yield examples, final
 
 
-def _count(classifier: Classifier, task: Task, examples: np.ndarray, final: dict[str, np.ndarray]) -> None:
+def _count(
+    classifier: Classifier, task: Task, examples: np.ndarray, final: dict[str, np.ndarray], cost: tuple[int, int]
+) -> None:
     if not len(examples):
         return
-    task.queries[examples] += final["used"]
-    task.gradients[examples] += final["used"]
-    classifier.queries += int(final["used"].sum())
-    classifier.gradients += int(final["used"].sum())
+    queries, gradients = (final["used"].astype(np.int64) * each for each in cost)
+    task.queries[examples] += queries
+    task.gradients[examples] += gradients
+    classifier.queries += int(queries.sum())
+    classifier.gradients += int(gradients.sum())
 
 
 def _chunk(classifier: Classifier, step: Step, *rest: Any) -> State:

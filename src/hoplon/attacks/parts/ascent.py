@@ -1,4 +1,4 @@
-"""Projected gradient ascent of a loss inside a ball: the engine of FGSM, BIM and PGD."""
+"""Projected gradient ascent of a loss inside a ball: the engine of FGSM, BIM, PGD and MI-FGSM."""
 
 from dataclasses import dataclass
 from typing import Any
@@ -6,10 +6,10 @@ from typing import Any
 import numpy as np
 from keras import ops
 
-from ..core import backend, losses, norms
-from ..core.classifier import Classifier
+from ...core import backend, losses, norms
+from ...core.classifier import Classifier
+from ..base import Task
 from . import stepping
-from .base import Task
 
 
 @dataclass(frozen=True)
@@ -21,6 +21,7 @@ class Ascent:
     targeted: bool
     early_stop: bool  # leave at the first success; else keep the success of largest loss
     leap: bool = False  # a single exact step to the ball's best corner, as FGSM takes it
+    momentum: bool = False  # step along a decaying sum of the gradients so far
 
 
 def climb(
@@ -32,8 +33,12 @@ def climb(
     steps: int,
     step_size: np.ndarray,
     random_start: bool = False,
+    decay: float = 0.0,
 ) -> np.ndarray:
-    """Candidates after at most `steps` steps of `step_size` [n]: the success found, else the last point."""
+    """Candidates after at most `steps` steps of `step_size` [n]: the success found, else the last point.
+
+    With momentum, `decay` is what a step keeps of the gradients before.
+    """
     low, high = classifier.bounds
     norm = norms.get(ascent.norm)
 
@@ -45,7 +50,8 @@ def climb(
 
     def first(rows: np.ndarray) -> dict[str, np.ndarray]:
         n, delta = len(rows), start(rows)
-        return {
+        pace = {"pace": np.zeros_like(delta), "decay": np.full(n, decay, np.float32)} if ascent.momentum else {}
+        return pace | {
             "x": x[rows],
             "delta": delta,
             "best": delta,
@@ -74,13 +80,23 @@ def ascend(classifier: Classifier, ascent: Ascent, weights: Any, state: stepping
     used = state["used"] + 1
     done = ops.logical_or(used >= state["steps"], ops.logical_and(ascent.early_stop, hit))
     low, high = (ops.convert_to_tensor(b) - x for b in classifier.bounds)
+    gradient = sign * gradient
+    if ascent.momentum:
+        state = state | {"pace": gathered(state["pace"], gradient, state["decay"])}
+        gradient = state["pace"]
     return state | {
-        "delta": _moved(norm, ascent, delta, sign * gradient, state["eps"], state["step_size"], low, high),
+        "delta": _moved(norm, ascent, delta, gradient, state["eps"], state["step_size"], low, high),
         "best": ops.where(norms.like(better, delta), delta, state["best"]),
         "value": ops.where(better, sign * values, state["value"]),
         "used": used,
         "done": done,
     }
+
+
+def gathered(pace: Any, g: Any, decay: Any) -> Any:
+    """Decayed gradients so far, and the new one at L1 length one; a gradient of zero adds nothing."""
+    g = g / norms.like(ops.maximum(ops.max(ops.abs(norms.rows(g)), axis=1), norms.TINY), g)  # tiny ones must not vanish
+    return norms.like(decay, pace) * pace + g / norms.like(ops.maximum(norms.L1().size(g), norms.TINY), g)
 
 
 def _moved(norm: norms.Norm, ascent: Ascent, delta: Any, g: Any, eps: Any, step: Any, low: Any, high: Any) -> Any:

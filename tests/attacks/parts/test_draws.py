@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from hoplon.attacks.draws import NOISE, START, Keys
+from hoplon.attacks.parts.draws import NOISE, START, Keys
 
 
 def numbers(keys, i, stream=START):

@@ -10,6 +10,11 @@ from hoplon.core import backend
 from worlds import LinearWorld
 
 
+@pytest.fixture(autouse=True)
+def as_shipped(shipped_chunk, monkeypatch):
+    monkeypatch.setattr(backend, "CHUNK", shipped_chunk)
+
+
 @pytest.mark.parametrize("n, batch_size", [(1, 256), (5, 2), (7, 7), (9, 4), (33, 8), (40, 2)])
 def test_every_example_is_decided_once(n, batch_size):
     world = LinearWorld((8,), classes=2, n=n)

@@ -1,0 +1,100 @@
+"""Transfer: the surrogate is attacked, the target judges."""
+
+import numpy as np
+import pytest
+
+from hoplon import Classifier
+from hoplon.attacks import PGD, HopSkipJump, Noise
+from hoplon.attacks.transfer import Transfer
+from hoplon.core import registry
+from hoplon.core.errors import BoundsError, LabelError
+from worlds import LinearWorld, linear_model
+
+
+@pytest.fixture(scope="module")
+def world():
+    return LinearWorld((4, 3), classes=2, n=6)
+
+
+def with_weights(world, w, bounds=(0.0, 1.0)):
+    return Classifier(linear_model(w, -np.full(12, 0.5) @ w, (4, 3)), bounds=bounds)
+
+
+def test_a_surrogate_that_is_the_target_changes_nothing(world):
+    attack, eps = PGD(early_stop=False), 1.1 * world.margin("linf")
+    direct = attack(world.classifier, world.x, world.labels, eps=eps)
+    moved = Transfer(attack=attack, surrogate=with_weights(world, world.w))(
+        world.classifier, world.x, world.labels, eps=eps
+    )
+    np.testing.assert_allclose(moved.x_adv, direct.x_adv, atol=1e-6)
+    assert moved.success.all()
+
+
+def test_the_target_judges_and_is_asked_only_before_and_after(world):
+    surrogate = with_weights(world, -world.w)  # what fools it makes the target surer
+    before = world.classifier.queries, world.classifier.gradients
+    result = Transfer(attack=PGD(eps=0.1, early_stop=False), surrogate=surrogate)(
+        world.classifier, world.x, 1 - world.labels
+    )
+    assert result.success.all()  # the target never said otherwise: nothing to do
+    result = Transfer(attack=PGD(eps=0.01, early_stop=False), surrogate=surrogate)(
+        world.classifier, world.x, world.labels
+    )
+    assert not result.success.any()
+    assert (result.distance == 0).all()
+    assert (result.gradients == 0).all()
+    assert (result.queries == 2).all()
+    assert world.classifier.gradients == before[1]
+    assert surrogate.gradients > 0
+
+
+def test_the_exact_radius_follows_the_angle_between_the_models(world):
+    rng = np.random.default_rng(0)
+    turned = world.w + 0.5 * rng.normal(size=world.w.shape)
+    gap, aim = (w[:, 1] - w[:, 0] for w in (world.w, turned))
+    reach = np.abs(gap).sum() / np.abs(gap @ np.sign(aim))  # a sign step gains less on the target by this
+    eps = reach * world.margin("linf")
+    attack = Transfer(attack=PGD(early_stop=False), surrogate=with_weights(world, turned))
+    assert attack(world.classifier, world.x, world.labels, eps=1.01 * eps).success.all()
+    assert not attack(world.classifier, world.x, world.labels, eps=0.99 * eps).success.any()
+
+
+def test_restarts_go_on_for_what_survives_on_the_target():
+    world = LinearWorld((4, 3), classes=2, n=40)
+    eps = 2 * world.margin("linf")
+    one, many = (
+        Transfer(attack=Noise(restarts=r), surrogate=with_weights(world, world.w))(
+            world.classifier, world.x, world.labels, eps=eps
+        )
+        for r in (1, 40)
+    )
+    assert many.success.sum() > one.success.sum()
+    assert (many.success | ~one.success).all()
+
+
+def test_any_attack_may_be_the_inner_one(world):
+    inner = HopSkipJump(iterations=5)
+    transfer = Transfer(attack=inner, surrogate=with_weights(world, 2 * world.w))
+    assert (transfer.norm, transfer.eps, transfer.restarts) == ("l2", None, 1)
+    assert transfer(world.classifier, world.x, world.labels).success.any()
+    coupled = [a for a in registry.methods("attack").values() if a.couples_examples]
+    assert all(Transfer(attack=a(), surrogate=transfer.surrogate).couples_examples for a in coupled)
+    assert not transfer.couples_examples
+
+
+def test_both_must_speak_of_the_same_images_and_classes(world):
+    attack = PGD(eps=0.1)
+    with pytest.raises(BoundsError, match="surrogate"):
+        other = with_weights(world, world.w, bounds=(0.0, 255.0))
+        Transfer(attack=attack, surrogate=other)(world.classifier, world.x, world.labels)
+    many = LinearWorld((4, 3), classes=5, n=12)
+    with pytest.raises(LabelError, match="classes"):
+        Transfer(attack=attack, surrogate=with_weights(world, world.w))(many.classifier, many.x, many.labels)
+
+
+def test_is_a_value_but_no_registered_method(world):
+    surrogate = with_weights(world, world.w)
+    one, two = (Transfer(attack=PGD(), surrogate=surrogate) for _ in range(2))
+    assert one == two
+    assert hash(one) == hash(two)
+    assert "transfer" not in registry.methods("attack")

@@ -1,0 +1,104 @@
+"""On a linear model the best shared change is known; on any model it is one change, in any units."""
+
+import numpy as np
+import pytest
+
+from hoplon import Classifier
+from hoplon.attacks import UniversalPerturbation
+from hoplon.core import norms
+from hoplon.core.errors import OptionError
+from worlds import LinearWorld, linear_model
+
+
+def one_sided(n=60, bounds=(0.0, 1.0)):
+    """Images of one class of a linear model: one change is the best for all, and fells those within eps."""
+    world = LinearWorld((4, 6), classes=2, n=n, bounds=bounds)
+    rows = np.flatnonzero(world.labels == 1)
+    return world, world.x[rows], world.labels[rows], rows
+
+
+@pytest.mark.parametrize("norm", ["linf", "l2"])
+@pytest.mark.parametrize("targeted", [False, True])
+def test_fells_exactly_those_whose_margin_is_within_eps(norm, targeted):
+    world, x, labels, rows = one_sided()
+    margin = world.margin(norm)[rows]
+    eps = float(np.median(margin))
+    goal = {"targets": 1 - labels} if targeted else {"labels": labels}
+    result = UniversalPerturbation(norm=norm, eps=eps)(world.classifier, x, **goal)
+    clear = np.abs(margin / eps - 1) > 0.01
+    assert clear.sum() > 15
+    np.testing.assert_array_equal(result.success[clear], margin[clear] < eps)
+
+
+@pytest.mark.parametrize("norm", ["linf", "l2"])
+def test_the_change_is_the_best_one_and_fits_its_ball(norm):
+    world, x, labels, rows = one_sided()
+    eps = float(np.median(world.margin(norm)[rows]))
+    attack = UniversalPerturbation(norm=norm, eps=eps)
+    delta = attack.learn(world.classifier, x, labels).ravel()
+    w = world.w[:, 0] - world.w[:, 1]
+    dual = {"linf": 1, "l2": 2}[norm]
+    assert norms.get(norm).measure(delta[None]).item() <= eps * (1 + 1e-5)
+    assert w @ delta >= 0.999 * eps * np.linalg.norm(w, ord=dual)
+
+
+def test_two_sides_pull_apart_and_the_greater_wins():
+    """A change can fell one class or the other; a cap that did not hold would leave it between them."""
+    world = LinearWorld((4, 6), classes=2, n=60)
+    few = np.concatenate([np.flatnonzero(world.labels == 1), np.flatnonzero(world.labels == 0)[:3]])
+    x, labels = world.x[few], world.labels[few]
+    eps = 1.2 * world.margin("linf").max()
+    result = UniversalPerturbation(eps=eps)(world.classifier, x, labels)
+    np.testing.assert_array_equal(result.success, labels == 1)
+
+
+def test_it_is_one_change_for_all():
+    world, x, labels, _ = one_sided()
+    result = UniversalPerturbation(eps=0.01)(world.classifier, x, labels)
+    changes = (result.x_adv - x)[result.success]
+    assert len(changes) > 5
+    np.testing.assert_allclose(changes, np.broadcast_to(changes[0], changes.shape), atol=1e-6)
+
+
+def test_the_change_serves_images_it_has_not_seen():
+    world, x, labels, rows = one_sided()
+    half, margin = len(x) // 2, world.margin("linf")[rows]
+    eps = float(np.median(margin))
+    attack = UniversalPerturbation(eps=eps)
+    delta = attack.learn(world.classifier, x[:half], labels[:half])
+    result = attack.applied(delta)(world.classifier, x[half:], labels[half:])
+    clear = np.abs(margin[half:] / eps - 1) > 0.01
+    np.testing.assert_array_equal(result.success[clear], (margin[half:] < eps)[clear])
+    assert (result.queries == 2).all()
+    held = attack.applied(delta)(world.classifier, x[half:], labels[half:], eps=eps / 2)
+    np.testing.assert_array_equal(held.success[clear], (margin[half:] < eps / 2)[clear])
+
+
+def test_radii_of_their_own_scale_the_change():
+    world, x, labels, rows = one_sided()
+    margin = world.margin("linf")[rows]
+    eps = margin * np.where(np.arange(len(x)) % 2, 1.02, 0.98)
+    result = UniversalPerturbation()(world.classifier, x, labels, eps=eps)
+    np.testing.assert_array_equal(result.success, np.arange(len(x)) % 2 == 1)
+
+
+@pytest.mark.parametrize("norm", ["linf", "l2"])
+def test_neither_the_units_of_images_nor_of_logits_matter(norm):
+    world, x, labels, _ = one_sided()
+    byte = Classifier(linear_model(20 * world.w / 255, 20 * world.b, (4, 6)), bounds=(0, 255))
+    one = UniversalPerturbation(norm=norm, eps=0.02, steps=30).learn(world.classifier, x, labels)
+    two = UniversalPerturbation(norm=norm, eps=0.02 * 255, steps=30).learn(byte, 255 * x, labels)
+    np.testing.assert_allclose(two, 255 * one, atol=1e-3)
+
+
+def test_counts_what_it_spends():
+    world, x, labels, _ = one_sided()
+    before = world.classifier.queries, world.classifier.gradients
+    result = UniversalPerturbation(steps=7, images_per_step=8, eps=1e-5)(world.classifier, x, labels)
+    assert result.gradients.sum() == 7 * 8 == world.classifier.gradients - before[1]
+    assert result.queries.sum() == 7 * 8 + 3 * len(x) == world.classifier.queries - before[0]
+
+
+def test_an_infinite_radius_is_refused():
+    with pytest.raises(OptionError, match="eps"):
+        UniversalPerturbation(eps=float("inf"))

@@ -5,6 +5,7 @@ import numpy as np
 import pytest
 from keras import layers, ops
 
+from broken import Does, Noisy, wrapped
 from hoplon import Classifier
 from hoplon.audit import preflight
 from hoplon.zoo import datasets, models
@@ -24,25 +25,6 @@ def findings(model, x, y, bounds=(0.0, 1.0)):
 
 def statuses(found):
     return {name: f.status for name, f in found.items() if f.status != "pass"}
-
-
-def wrapped(model, *after, before=()):
-    inputs = x = keras.Input((8, 8, 1))
-    for layer in (*before, model, *after):
-        x = layer(x)
-    return keras.Model(inputs, x)
-
-
-@keras.saving.register_keras_serializable("tests")
-class Does(keras.layers.Layer):
-    """A layer around any function: what a careless author might have written."""
-
-    def __init__(self, fn=None):
-        super().__init__()
-        self.fn = fn
-
-    def call(self, x):
-        return self.fn(x)
 
 
 def test_a_sound_set_up_raises_none(world):
@@ -126,16 +108,6 @@ def test_nan_weights(world):
 
 def test_noise_in_the_model(world):
     model, x, y = world
-
-    @keras.saving.register_keras_serializable("tests")
-    class Noisy(keras.layers.Layer):
-        def __init__(self):
-            super().__init__()
-            self.seed = keras.random.SeedGenerator(0)
-
-        def call(self, z):
-            return z + keras.random.normal(ops.shape(z), seed=self.seed)
-
     assert statuses(findings(wrapped(model, Noisy()), x, y)) == {"DETERMINISM": "warn"}
 
 

@@ -21,6 +21,7 @@ class Step:
     note: str = ""
 
 
+ATTACKING = ("evaluation", "evasion")  # kinds of pieces that mean nothing after a fatal finding
 Watcher = Callable[[Step], None]
 
 
@@ -32,7 +33,7 @@ def run(case: Case, plan: Plan, subject: Subject, store: Store, watch: Watcher) 
         if store.has(key):
             watch(Step(done + 1, total, piece.title, "kept"))
             continue
-        if piece.kind == "evasion" and (reason := refusal(plan, subject, store)):
+        if piece.kind in ATTACKING and (reason := refusal(plan, subject, store)):
             watch(Step(done + 1, total, piece.title, "skipped", reason))
             continue
         start = Step(done, total, piece.title, "start")
@@ -40,7 +41,7 @@ def run(case: Case, plan: Plan, subject: Subject, store: Store, watch: Watcher) 
         try:
             store.put(key, _done(case, piece, start, watch))
         except Exception as error:
-            if isinstance(error, HoplonError) and piece.kind != "evasion":
+            if isinstance(error, HoplonError) and piece.kind not in ATTACKING:
                 raise  # wrong input: nothing that follows could be right
             store.put_error(key, piece.title, error, traceback.format_exc())
             watch(Step(done + 1, total, piece.title, "failed", str(error)))

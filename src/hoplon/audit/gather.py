@@ -131,7 +131,7 @@ def _clean_table(story: Story, store: Store) -> Table:
 
 def _findings(story: Story, store: Store) -> list[dict[str, Any]]:
     rows = []
-    for piece in story.plan.of_kind("preflight"):
+    for piece in (*story.plan.of_kind("preflight"), *story.plan.of_kind("evaluation")):
         t = store.get(piece.key(story.subject)) or {"check": np.array([])}
         for i, name in enumerate(t["check"]):
             value = float(t["value"][i])
@@ -151,21 +151,23 @@ def _evasion(story: Story, store: Store, clean: Table) -> dict[str, Any] | None:
     known = numbers.lines(story.plan, story.subject, store)
     if not any(line.table for line in known):
         return None
-    norms, examples = [], []
+    norms, examples, rows = [], [], []
     moves: dict[str, Any] | None = None
     for norm, ladder in story.plan.ladders.items():
         group = [line for line in known if line.norm == norm]
-        worst = numbers.worst_case(group)
+        together = numbers.side_by_side(group)
+        worst = numbers.worst_case(together)
         norms.append(numbers.norm_section(group, story.plan, story.case.span, worst))
         text = story.plan.headlines[norm]
         rung = ladder.index(text)
+        added = numbers.contributions(together, len(group), rung)
+        rows += [numbers.attack_row(line, story.plan) | more for line, more in zip(group, added, strict=True)]
         if worst and clean:
             examples += pictures.examples(story.case, worst, clean, norm, text, rung, store)
             pictures.save_set(story.case, worst, norm, ladder, [line.key for line in group], store)
         if worst and moves is None:
             matrix = numbers.transitions(worst, rung, story.case.classifier.num_classes)
             moves = {"norm": norm, "eps_text": text, "matrix": matrix}
-    rows = [numbers.attack_row(line, story.plan) for line in known]
     return {"norms": norms, "attacks": rows, "transitions": moves, "examples": examples}
 
 

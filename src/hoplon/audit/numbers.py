@@ -5,8 +5,9 @@ from typing import Any
 
 import numpy as np
 
+from ..attacks.curve import credit
 from .intervals import wilson
-from .plan import Piece, Plan, Subject, radius
+from .plan import Piece, Plan, Subject, radii
 from .store import Store, Table
 
 
@@ -99,8 +100,8 @@ def standing(table: Table, rungs: int) -> np.ndarray:
     return np.array([int((~broken_clean).sum()), *(int((level > r).sum()) for r in range(rungs))])
 
 
-def worst_case(group: list[Line]) -> Table:
-    """Per example, the attack that got it with the smallest change; only examples every attack has tried."""
+def side_by_side(group: list[Line]) -> Table:
+    """Columns [attacks, n] of all attacks for the examples that every one has tried, and their `id` [n]."""
     done = [line.table for line in group if line.table]
     if not done or len(done) < len(group):
         return {}
@@ -108,12 +109,27 @@ def worst_case(group: list[Line]) -> Table:
     for table in done[1:]:
         ids = np.intersect1d(ids, table["id"])
     rows = [np.searchsorted(table["id"], ids) for table in done]
-    by = np.argmin(np.stack([t["distance"][r] for t, r in zip(done, rows, strict=True)]), axis=0)
-    columns = {
-        name: np.stack([t[name][r] for t, r in zip(done, rows, strict=True)]) for name in done[0] if name != "id"
-    }
-    best = {name: value[by, np.arange(len(ids))] for name, value in columns.items()}
-    return {"id": ids, "by": by, **best}
+    names = [name for name in done[0] if name != "id"]
+    return {"id": ids} | {name: np.stack([t[name][r] for t, r in zip(done, rows, strict=True)]) for name in names}
+
+
+def worst_case(all_of_them: Table) -> Table:
+    """Per example, the attack that got it with the smallest change."""
+    if not all_of_them:
+        return {}
+    by = np.argmin(all_of_them["distance"], axis=0)
+    best = {name: value[by, np.arange(len(by))] for name, value in all_of_them.items() if name != "id"}
+    return {"id": all_of_them["id"], "by": by, **best}
+
+
+def contributions(all_of_them: Table, attacks: int, rung: int) -> list[dict[str, int | None]]:
+    """What each attack added at a rung of the ladder: see `attacks.curve.credit`."""
+    if not all_of_them:
+        return [{"closest": None, "alone": None}] * attacks
+    level = all_of_them["level"]
+    broken = (level >= 0) & (level <= rung) & (all_of_them["distance"] > 0)
+    closest, alone = credit(broken, all_of_them["distance"])
+    return [{"closest": int(c), "alone": int(a)} for c, a in zip(closest, alone, strict=True)]
 
 
 def norm_section(group: list[Line], plan: Plan, span: float, worst: Table) -> dict[str, Any]:
@@ -124,8 +140,8 @@ def norm_section(group: list[Line], plan: Plan, span: float, worst: Table) -> di
     shares = [share(k, n) for k in standing(worst, len(ladder))] if n else []
     return {
         "norm": norm,
-        "unit": "share of the input range" if span != 1 else "input units",
-        "eps": [0.0, *(radius(text) * span for text in ladder)],
+        "unit": "features" if norm == "l0" else "share of the input range" if span != 1 else "input units",
+        "eps": [0.0, *radii(norm, ladder, span).tolist()],
         "eps_text": ["0", *ladder],
         "headline": 1 + ladder.index(plan.headlines[norm]),
         "curves": [
@@ -158,6 +174,9 @@ def attack_row(line: Line, plan: Plan) -> dict[str, Any]:
         "success_rate": None,
         "robust_accuracy": None,
         "median_distance": None,
+        "closest": None,
+        "alone": None,
+        "uint8": None,
         "queries": 0,
         "gradients": 0,
         "status": "failed" if line.error else "missing" if line.missing else "done",
@@ -167,12 +186,14 @@ def attack_row(line: Line, plan: Plan) -> dict[str, Any]:
         ladder = plan.ladders[line.norm]
         stand = standing(line.table, len(ladder))
         left = stand[1 + ladder.index(plan.headlines[line.norm])]
-        far = line.table["distance"][np.isfinite(line.table["distance"]) & (line.table["distance"] > 0)]
+        moved = np.isfinite(line.table["distance"]) & (line.table["distance"] > 0)
+        far = line.table["distance"][moved]
         row |= {
             "n": len(line.table["id"]),
             "success_rate": float(1 - left / stand[0]) if stand[0] else None,
             "robust_accuracy": float(left / len(line.table["id"])),
             "median_distance": float(np.median(far)) if len(far) else None,
+            "uint8": float(line.table["uint8"][moved].mean()) if moved.any() else None,
             "queries": int(line.table["queries"].sum()),
             "gradients": int(line.table["gradients"].sum()),
         }

@@ -12,14 +12,16 @@ from ..core import registry
 from ..core.errors import OptionError
 
 PIECE = 256  # examples of one piece: what an interruption can cost at most
-RESULTS = 1  # raised whenever the same piece would give other numbers
+TRIED = 128  # examples that the checks on the attacks themselves look at
+RESULTS = 2  # raised whenever the same piece would give other numbers
 
-LADDERS = {  # radii as shares of the range of the inputs; a text each, in the field's own units
+LADDERS = {  # radii as shares of the range of the inputs, in L0 as features; a text each, in the field's own units
     "linf": ("1/255", "2/255", "4/255", "8/255", "16/255", "32/255", "64/255"),
     "l2": ("0.125", "0.25", "0.5", "1", "2", "4"),
     "l1": ("1", "2", "5", "10", "20", "40"),
+    "l0": ("1", "2", "5", "10", "20", "50"),
 }
-HEADLINES = {"linf": "8/255", "l2": "0.5", "l1": "10"}
+HEADLINES = {"linf": "8/255", "l2": "0.5", "l1": "10", "l0": "10"}
 
 
 @dataclass(frozen=True)
@@ -31,33 +33,44 @@ class Preset:
     attacks: tuple[tuple[str, str, dict[str, Any]], ...]  # (norm, attack, options)
 
 
-def _basics(norm: str, steps: int, restarts: int, *losses: str) -> list[tuple[str, str, dict[str, Any]]]:
-    climbs = [(norm, "pgd", {"steps": steps, "restarts": restarts, "loss": loss}) for loss in losses]
-    return [(norm, "noise", {}), (norm, "fgsm", {}), *climbs]
+Attacks = list[tuple[str, str, dict[str, Any]]]
 
 
+def _basics(norm: str, steps: int, *losses: str, **more: Any) -> Attacks:
+    """Baselines, the gradient attack by several losses, and the whole curve in one run of minimum norm."""
+    climbs = [(norm, "apgd", {"steps": steps, "loss": loss, **more}) for loss in losses]
+    return [(norm, "noise", {}), (norm, "fgsm", {}), *climbs, (norm, "fmn", {"steps": max(50, steps)})]
+
+
+_STANDARD: Attacks = [
+    *_basics("linf", 40, "ce", "dlr"),
+    ("linf", "apgd_t", {"steps": 40, "n_targets": 3}),
+    ("linf", "square", {"queries": 500}),
+    *_basics("l2", 40, "ce", "dlr"),
+    ("l2", "deepfool", {}),
+    *_basics("l1", 40, "ce"),
+    ("l0", "fmn", {"steps": 100}),
+]
+_DEEP: Attacks = [
+    *_basics("linf", 100, "ce", "dlr", "margin", restarts=3),
+    ("linf", "apgd_t", {}),
+    ("linf", "fab", {}),
+    ("linf", "square", {"queries": 5000}),
+    *_basics("l2", 100, "ce", "dlr", "margin", restarts=3),
+    ("l2", "apgd_t", {}),
+    ("l2", "carlini_wagner", {}),
+    ("l2", "square", {"queries": 5000}),
+    *_basics("l1", 100, "ce", "dlr", restarts=3),
+    ("l1", "apgd_t", {}),
+    ("l0", "fmn", {"steps": 300}),
+    ("l0", "jsma", {"pairs": False}),
+]
 PRESETS = {
     preset.name: preset
     for preset in (
-        Preset("quick", 256, (*_basics("linf", 20, 1, "ce", "dlr"), *_basics("l2", 20, 1, "ce", "dlr"))),
-        Preset(
-            "standard",
-            1000,
-            (
-                *_basics("linf", 40, 2, "ce", "margin", "dlr"),
-                *_basics("l2", 40, 2, "ce", "dlr"),
-                *_basics("l1", 40, 1, "ce", "dlr"),
-            ),
-        ),
-        Preset(
-            "deep",
-            None,
-            (
-                *_basics("linf", 100, 5, "ce", "margin", "dlr"),
-                *_basics("l2", 100, 5, "ce", "margin", "dlr"),
-                *_basics("l1", 100, 3, "ce", "margin", "dlr"),
-            ),
-        ),
+        Preset("quick", 256, (*_basics("linf", 20, "ce", "dlr"), *_basics("l2", 20, "ce", "dlr"))),
+        Preset("standard", 1000, tuple(_STANDARD)),
+        Preset("deep", None, tuple(_DEEP)),
     )
 }
 
@@ -80,6 +93,11 @@ def radius(text: str) -> float:
     return value
 
 
+def radii(norm: str, ladder: Any, span: float) -> np.ndarray:
+    """The radii of a ladder in units of the data: float64 [r]. Features that are counted know no span."""
+    return np.array([radius(text) for text in ladder]) * (1.0 if norm == "l0" else span)
+
+
 @dataclass(frozen=True)
 class Subject:
     """Identity of what is audited: every number depends on it and so does every hash."""
@@ -96,7 +114,7 @@ class Subject:
 class Piece:
     """One unit of work: what to do on which examples. Its key is the hash of it all."""
 
-    kind: str  # "preflight" | "clean" | "evasion"
+    kind: str  # "preflight" | "clean" | "evaluation" | "evasion"
     start: int
     stop: int
     options: tuple[tuple[str, Any], ...] = ()
@@ -163,9 +181,11 @@ def make(name: str, n: int, eps: dict[str, Any] | None = None, limit: int | None
         )
     ladders = {norm: _sorted(asked.get(norm, LADDERS[norm])) for norm in norms}
     headlines = {norm: _headline(norm, ladders[norm]) for norm in norms}
+    first = next(iter(headlines))
     pieces = [
         Piece("preflight", 0, n, (("declared", declared),)),
         *(Piece("clean", a, b) for a, b in _ranges(n, 4 * PIECE)),
+        Piece("evaluation", 0, min(attacked, TRIED), (("norm", first), ("eps", headlines[first]))),
     ]
     for a, b in _ranges(attacked, PIECE):
         pieces += [_evasion(norm, attack, options, ladders[norm], a, b) for norm, attack, options in chosen.attacks]

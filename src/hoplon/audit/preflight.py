@@ -12,27 +12,16 @@ import numpy as np
 from keras import ops
 from scipy.optimize import linear_sum_assignment
 
-from ..attacks.ascent import gradient_of
+from ..attacks.parts.ascent import gradient_of
 from ..attacks.pgd import PGD
-from ..core import backend, norms, tail
+from ..core import backend, losses, norms, tail
 from ..core.classifier import Classifier, decide, say_bounds
 from ..core.digests import weights_digest
 from ..zoo.datasets.dataset import rescale
+from .findings import FAIL, PASS, WARN, Finding
 
 LOOK = 512  # images that the checks look at
-PASS, WARN, FAIL = "pass", "warn", "fail"
-
-
-@dataclass(frozen=True)
-class Finding:
-    """What one check found: a status, the number behind it, and the remedy."""
-
-    id: str
-    status: str
-    message: str
-    value: float | None = None
-    remedy: str = ""
-    fatal: bool = False  # nothing measured on such a model means anything
+VANISHED = 88  # e to the minus this is no normal float32 any more
 
 
 @dataclass(frozen=True)
@@ -60,7 +49,7 @@ def examine(classifier: Classifier, x: np.ndarray, y: np.ndarray, declared: bool
     """All checks on a spread of the images [n, ...] and labels [n]."""
     at = np.unique(np.linspace(0, len(x) - 1, min(LOOK, len(x))).astype(int))
     bench = Bench(classifier, classifier.checked_images(x[at]), y[at], declared)
-    return [check(bench) for check in CHECKS]
+    return [check(bench) for check in CHECKS.values()]
 
 
 def check_range(bench: Bench) -> Finding:
@@ -217,11 +206,70 @@ def check_zero_grad(bench: Bench) -> Finding:
             dead,
             "Let the model be differentiable from input to logits; rounding, argmax and NumPy calls cut the gradient.",
         )
+    ordered = np.sort(bench.logits, axis=1)
+    saturated = float((ordered[:, -1] - ordered[:, -2] > VANISHED).mean())
+    if saturated > 0.1:
+        return Finding(
+            "ZERO_GRAD",
+            WARN,
+            f"The logits are saturated: for {saturated:.0%} of the images one class leads by more than "
+            f"{VANISHED}, and cross-entropy has no gradient left in float32. The attacks here climb the margin "
+            "instead; tools that do not would call this model robust.",
+            saturated,
+            "Scale the logits down: predictions stay, probabilities become meaningful.",
+        )
     return Finding("ZERO_GRAD", PASS, "Every look at the gradient found one to follow.", dead)
 
 
 def _gradient_size(classifier: Classifier, weights: Any, x: Any, classes: Any) -> Any:
     return norms.Linf().size(gradient_of(classifier, "margin", weights, x, classes)[2])
+
+
+def check_grad_fd(bench: Bench) -> Finding:
+    """Does the loss change as its gradient says, along it and across, when it is measured by small steps?"""
+    if check_determinism(bench).status != PASS:
+        return Finding("GRAD_FD", PASS, "Not measured: the model is randomised.")
+    low, high = bench.classifier.bounds
+    x = (low + high) / 2 + 0.98 * (bench.x[:64] - (low + high) / 2)  # so that every step stays in the box
+    signs = np.where(np.random.Generator(np.random.Philox(0)).random(x.shape) < 0.5, -1, 1).astype(np.float32)
+    program = bench.classifier.program(_slope_gaps)
+    gaps = []
+    for h in (3e-4, 3e-3):
+        size = np.full(len(x), h * np.min(high - low), np.float32)
+        batch = (x, bench.y[: len(x)].astype(np.int32), signs, size)
+        gaps.append(backend.to_numpy(program(*map(ops.convert_to_tensor, batch))))
+    gap = np.min(gaps, axis=0)  # [directions, n], at the step that agrees better
+    known = np.isfinite(gap)
+    off = float(max((row[ok] > 0.5).mean() if ok.any() else 0.0 for row, ok in zip(gap, known, strict=True)))
+    if off > 0.25:
+        return Finding(
+            "GRAD_FD",
+            FAIL,
+            f"For {off:.0%} of the images the loss does not change as its gradient says: part of the model is hidden "
+            "from the gradient, or jumps.",
+            off,
+            "Look for stop_gradient, straight-through rounding, top-k and steps between input and logits.",
+        )
+    return Finding("GRAD_FD", PASS, "Small steps change the loss as its gradient says.", off)
+
+
+def _slope_gaps(classifier: Classifier, weights: Any, x: Any, classes: Any, signs: Any, h: Any) -> Any:
+    """How far the margin's slope, measured over steps of Linf size h [n], is from what the gradient tells: [2, n].
+
+    In shares of the slope along the gradient itself, and of the gradient's length along random signs; NaN for zero.
+    """
+    gradient = gradient_of(classifier, "margin", weights, x, classes)[2]
+    own = gradient / norms.like(norms.Linf().size(gradient), gradient)
+
+    def gap(direction: Any, scale: Any) -> Any:
+        step = norms.like(h, x) * direction
+        ends = (losses.get("margin")(classifier.forward(weights, z), classes) for z in (x + step, x - step))
+        told = ops.sum(norms.rows(gradient * direction), axis=1)
+        after, before = ends
+        return ops.abs((after - before) / (2 * h) - told) / scale
+
+    length = norms.L2().size(gradient)
+    return ops.stack([gap(own, length**2 / norms.Linf().size(gradient)), gap(signs, length)])
 
 
 def check_batch(bench: Bench) -> Finding:
@@ -262,25 +310,14 @@ def check_state(bench: Bench) -> Finding:
     return Finding("STATE", PASS, "Weights and statistics stay as they are while the model is attacked.")
 
 
-CHECKS: tuple[Callable[[Bench], Finding], ...] = (
-    check_range,
-    check_logits,
-    check_labels,
-    check_finite,
-    check_determinism,
-    check_zero_grad,
-    check_state,
-    check_batch,
-)
-
-
-def to_table(findings: list[Finding]) -> dict[str, Any]:
-    """Findings as columns for the store."""
-    return {
-        "check": np.array([f.id for f in findings], object),
-        "status": np.array([f.status for f in findings], object),
-        "message": np.array([f.message for f in findings], object),
-        "value": np.array([np.nan if f.value is None else f.value for f in findings]),
-        "remedy": np.array([f.remedy for f in findings], object),
-        "fatal": np.array([f.fatal for f in findings]),
-    }
+CHECKS: dict[str, Callable[[Bench], Finding]] = {
+    "RANGE": check_range,
+    "LOGITS": check_logits,
+    "LABELS": check_labels,
+    "FINITE": check_finite,
+    "DETERMINISM": check_determinism,
+    "ZERO_GRAD": check_zero_grad,
+    "GRAD_FD": check_grad_fd,
+    "STATE": check_state,
+    "BATCH": check_batch,
+}

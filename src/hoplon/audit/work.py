@@ -6,10 +6,11 @@ from typing import Any
 import numpy as np
 from scipy.special import softmax
 
+from ..attacks.curve import sweep
 from ..core import registry
 from ..core.classifier import Classifier, decide
-from . import preflight
-from .plan import Piece, radius, sample
+from . import evaluation, findings, preflight
+from .plan import Piece, radii, sample
 from .store import Table
 
 
@@ -43,11 +44,13 @@ def confidence(logits: np.ndarray) -> np.ndarray:
 
 def do(case: Case, piece: Piece) -> Table:
     """Do one piece of work."""
-    return {"preflight": _preflight, "clean": _clean, "evasion": _evasion}[piece.kind](case, piece)
+    return {"preflight": _preflight, "clean": _clean, "evaluation": _evaluation, "evasion": _evasion}[piece.kind](
+        case, piece
+    )
 
 
 def _preflight(case: Case, piece: Piece) -> Table:
-    return preflight.to_table(preflight.examine(case.classifier, case.x, case.y, **dict(piece.options)))
+    return findings.to_table(preflight.examine(case.classifier, case.x, case.y, **dict(piece.options)))
 
 
 def _clean(case: Case, piece: Piece) -> Table:
@@ -61,53 +64,45 @@ def _clean(case: Case, piece: Piece) -> Table:
     }
 
 
-def _evasion(case: Case, piece: Piece) -> Table:
-    """One attack at every radius of its ladder, smallest first, each on the survivors of those before.
+def _evaluation(case: Case, piece: Piece) -> Table:
+    options: dict[str, Any] = dict(piece.options)
+    ids = case.attacked(piece.start, piece.stop)
+    trial = evaluation.Trial(
+        case.classifier,
+        case.classifier.checked_images(case.x[ids]),
+        case.y[ids],
+        ids,
+        options["norm"],
+        float(radii(options["norm"], [options["eps"]], case.span)[0]),
+        case.seed,
+        case.batch_size,
+    )
+    return findings.to_table(evaluation.examine(trial))
 
-    An example that falls at one radius falls at every larger one, so it is attacked no further.
-    """
+
+def _evasion(case: Case, piece: Piece) -> Table:
+    """One attack over its ladder of radii, and the smallest rung that each broken example lies within."""
     options: dict[str, Any] = dict(piece.options)
     attack = registry.from_record("attack", {**options["attack"], "eps": 0.0})
     ids = case.attacked(piece.start, piece.stop)
     x, y = case.classifier.checked_images(case.x[ids]), case.y[ids]
-    table = _nothing_broken(ids, x, y)
-    for level, text in enumerate(options["ladder"]):
-        rows = np.flatnonzero(table["level"] < 0)
-        if not len(rows):
-            break
-        found = attack(
-            case.classifier,
-            x[rows],
-            y[rows],
-            eps=radius(text) * case.span,
-            seed=case.seed,
-            ids=ids[rows],
-            batch_size=case.batch_size,
-        )
-        table["queries"][rows] += found.queries
-        table["gradients"][rows] += found.gradients
-        _note(table, rows[found.success], level, found.distance[found.success], found.x_adv[found.success])
-    won = table["level"] >= 0
-    if won.any():
-        logits = case.classifier.logits(table["x_adv"][won], case.batch_size)
-        table["prediction"][won], table["confidence"][won] = decide(logits), confidence(logits)
-    return table
-
-
-def _nothing_broken(ids: np.ndarray, x: np.ndarray, y: np.ndarray) -> Table:
-    n = len(ids)
+    rungs = radii(attack.norm, options["ladder"], case.span)
+    found = sweep(attack, case.classifier, x, y, radii=rungs, seed=case.seed, ids=ids, batch_size=case.batch_size)
+    won = found.success
+    sure = np.full(len(ids), np.nan)
+    sure[won] = confidence(case.classifier.logits(found.x_adv[won], case.batch_size))
+    level = np.searchsorted(rungs * (1 + 1e-5), found.distance)  # beyond the last, the referee allowed for rounding
+    uint8 = found.survives_uint8(case.classifier)
+    found.x_adv[~won] = 0  # zeros cost no space
     return {
         "id": ids,
         "label": y,
-        "level": np.full(n, -1),
-        "distance": np.full(n, np.inf),  # rung of the ladder that broke it, and how far
-        "prediction": np.full(n, -1),
-        "confidence": np.full(n, np.nan),
-        "queries": np.zeros(n, np.int64),
-        "gradients": np.zeros(n, np.int64),
-        "x_adv": np.zeros_like(x),  # zeros where nothing was found: they cost no space
+        "level": np.where(won, np.minimum(level, len(rungs) - 1), -1),  # the smallest rung that it lies within
+        "distance": found.radius,
+        "prediction": np.where(won, found.predictions, -1),
+        "confidence": sure,
+        "uint8": uint8,
+        "queries": found.queries,
+        "gradients": found.gradients,
+        "x_adv": found.x_adv,
     }
-
-
-def _note(table: Table, rows: np.ndarray, level: int, distance: np.ndarray, x_adv: np.ndarray) -> None:
-    table["level"][rows], table["distance"][rows], table["x_adv"][rows] = level, distance, x_adv

@@ -83,6 +83,8 @@ def _lines(result: Any, attack: Any, classifier: Any, target: int | None) -> lis
     if broken:
         far = result.distance[result.success & ~clean_wrong]
         lines.append(f"Median {attack.norm} distance of those fooled {np.median(far):.4g}; {spent}")
+        survivors = int((result.survives_uint8(classifier) & ~clean_wrong).sum())
+        lines.append(f"{survivors} of those {broken} still fool the model when stored with 8 bits per channel")
     else:
         lines.append(spent)
     return lines

@@ -75,8 +75,8 @@ def ladder(ctx: click.Context, param: click.Parameter, values: tuple[str, ...]) 
     ladders: dict[str, tuple[str, ...]] = {}
     for value in values:
         norm, _, radii = value.partition("=")
-        if norm not in ("linf", "l2", "l1") or not radii:
-            raise click.BadParameter(f"{value!r} must look like linf=2/255,8/255 with a norm linf, l2 or l1.")
+        if norm not in ("linf", "l2", "l1", "l0") or not radii:
+            raise click.BadParameter(f"{value!r} must look like linf=2/255,8/255 with a norm linf, l2, l1 or l0.")
         for text in radii.split(","):
             if Radius().convert(text, param, ctx) < 0:
                 raise click.BadParameter(f"A radius must be at least 0. Received: {text}.")

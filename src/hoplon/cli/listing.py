@@ -1,6 +1,6 @@
 """`hoplon list`: what there is, a name and a sentence each."""
 
-from ..audit import plan, preflight
+from ..audit import evaluation, plan, preflight
 from ..core import registry
 
 
@@ -14,7 +14,8 @@ def _attacks() -> list[tuple[str, str]]:
 
 
 def _checks() -> list[tuple[str, str]]:
-    return [(check.__name__.removeprefix("check_").upper(), _sentence(check)) for check in preflight.CHECKS]
+    checks = [*preflight.CHECKS.items(), *evaluation.CHECKS.items()]
+    return [(name, _sentence(check)) for name, check in checks]
 
 
 def _datasets() -> list[tuple[str, str]]:

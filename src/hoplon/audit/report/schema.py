@@ -173,7 +173,11 @@ class Norm(Closed):
 
 
 class Attack(Closed):
-    """One attack with the options it ran with, and what it reached."""
+    """One attack with the options it ran with, and what it reached.
+
+    At the headline eps, `closest` counts the images that it broke with the smallest change of all attacks of its
+    norm, `alone` those that no other broke; `uint8` is the share of all it broke that 8 bits preserve.
+    """
 
     key: str
     name: str
@@ -183,6 +187,9 @@ class Attack(Closed):
     success_rate: float | None = None
     robust_accuracy: float | None = None
     median_distance: float | None = None
+    closest: int | None = None
+    alone: int | None = None
+    uint8: float | None = None
     queries: float | None = None
     gradients: float | None = None
     status: Literal["done", "failed", "missing"]

@@ -9,7 +9,6 @@ round after round, under the same weather. `--write` puts the tables into benchm
 import argparse
 import os
 import platform
-import subprocess
 import sys
 import tempfile
 import time
@@ -21,7 +20,7 @@ from statistics import median
 
 import table
 from contestants import BATCH, CONTESTANTS, EPS, STEP, STEPS, THREADS
-from turns import QUIET, Answer, Worker, undisturbed
+from turns import Answer, Worker, trained, undisturbed
 
 HERE = Path(__file__).parent
 OURS = "hoplon"
@@ -140,23 +139,13 @@ def main() -> None:
     asked = parser.parse_args()
     _say(f"load before the start: {os.getloadavg()[0]:.2f}")
     with tempfile.TemporaryDirectory() as folder:
-        accuracy = float(_apart(asked.data, folder))
+        accuracy = trained(asked.data, Path(folder))
         text = report(
             measure(Path(folder), asked.rounds, asked.count, time.monotonic() + asked.patience), accuracy, asked.rounds
         )
     print(text)
     if asked.write:
         table.write_section(HERE / "README.md", "pgd", text)
-
-
-def _apart(*arguments: str) -> str:
-    """Train in a process that ends, so that this one loads no framework."""
-    code = "import sys; from pathlib import Path; import fashion; print(fashion.make(sys.argv[1], Path(sys.argv[2])))"
-    done = subprocess.run(
-        [sys.executable, "-c", code, *arguments], env={**QUIET, **os.environ, "PYTHONPATH": str(HERE)},
-        stdout=subprocess.PIPE, text=True, check=True,
-    )  # fmt: skip
-    return done.stdout.split()[-1]
 
 
 if __name__ == "__main__":

@@ -46,6 +46,19 @@ class Worker:
         return json.loads(line)
 
 
+def trained(source: str, folder: Path, robust: bool = False) -> float:
+    """Train a net in a process that ends, so that this one loads no framework; its accuracy."""
+    code = "import sys; from pathlib import Path; import fashion; "
+    code += "print(fashion.make(sys.argv[1], Path(sys.argv[2]), sys.argv[3] == 'True'))"
+    here = str(Path(__file__).parent)
+    done = subprocess.run(
+        [sys.executable, "-c", code, source, str(folder), str(robust)],
+        env={**QUIET, **os.environ, "PYTHONPATH": os.pathsep.join([here, os.environ.get("PYTHONPATH", "")])},
+        stdout=subprocess.PIPE, text=True, check=True,
+    )  # fmt: skip
+    return float(done.stdout.split()[-1])
+
+
 def serve(jobs: dict[str, Callable[..., Answer]]) -> None:
     """Do the jobs that arrive, one line each, until the pipe closes.
 

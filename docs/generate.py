@@ -6,7 +6,7 @@
 import sys
 from pathlib import Path
 
-from hoplon.audit import plan, preflight
+from hoplon.audit import evaluation, plan, preflight
 from hoplon.core import registry
 
 HERE = Path(__file__).parent
@@ -29,7 +29,9 @@ def attacks() -> str:
 def checks() -> str:
     """Every pre-flight check, and what each preset runs."""
     lines = ["# Checks and presets\n", NOTE, "## Pre-flight checks\n", "| id | question |", "|---|---|"]
-    lines += [f"| {c.__name__.removeprefix('check_').upper()} | {_first(c)} |" for c in preflight.CHECKS]
+    lines += [f"| {name} | {_first(check)} |" for name, check in preflight.CHECKS.items()]
+    lines += ["\n## Checks on the attacks themselves\n", "| id | question |", "|---|---|"]
+    lines += [f"| {name} | {_first(check)} |" for name, check in evaluation.CHECKS.items()]
     lines += ["\n## Presets\n", "| preset | images attacked | attacks |", "|---|---|---|"]
     for preset in plan.PRESETS.values():
         said = ", ".join(f"{name} {norm}{_said(options)}" for norm, name, options in preset.attacks)

@@ -1,7 +1,8 @@
-"""Adversarial digits in the graph of a Keras model, by the fast gradient sign method.
+"""Adversarial digits in the graph of a Keras model, by the fast gradient sign method, and what they look like.
 
 A small convolutional net is trained, its adversarial twin is crafted as a symbolic tensor, and both are
-evaluated. A picture shows one adversarial image of each class with what the net takes it for. The default
+evaluated. Four pictures follow, one PNG file each: `strip`, an adversarial image of each class; `targets`, each
+class turned into each other; `difference`, what C&W changes; `comparison`, one digit by four methods. The default
 data need no download; the backend is the one Keras is set to (KERAS_BACKEND=tensorflow, jax or torch):
 
     python examples/01_keras_fgsm.py                                 # scikit-learn's digits, under a minute
@@ -18,7 +19,9 @@ import numpy as np
 from keras.layers import Activation, Conv2D, Dense, Dropout, Flatten, MaxPooling2D
 
 from hoplon import zoo
-from hoplon.attacks.classic import fgsm
+from hoplon.attacks.classic import cw, deepfool, fgm, fgmt, fgsm, jsma
+
+REACHED, MISSED, UNTOUCHED = "tab:green", "tab:red", "lightgrey"  # frames
 
 
 def classifier(input_shape: tuple[int, ...], classes: int, dropout: float = 0.0) -> Any:
@@ -85,22 +88,135 @@ def with_dropout(data: dict[str, zoo.Dataset], options: argparse.Namespace) -> N
     compare(model, keras.Model(x, x_adv), data["test"])
 
 
-def draw(x_adv: np.ndarray, p: np.ndarray, data: zoo.Dataset, path: Path) -> None:
-    """One image of each true class in a row; below each, the predicted class and its probability."""
+# -- pictures --------------------------------------------------------------------------------------
+
+
+def canvas(rows: int, columns: int, extra: float = 0.0) -> tuple[Any, np.ndarray]:
+    """A figure, and its axes [rows, columns] without ticks; `extra` inches of width are for a colour bar."""
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
-    figure = Figure(figsize=(data.num_classes, 1.5), layout="constrained")
+    figure = Figure(figsize=(columns + 0.4 + extra, 1.2 * rows + 0.3), layout="constrained")
     FigureCanvasAgg(figure)
-    for axes, label in zip(figure.subplots(1, data.num_classes), range(data.num_classes)):
+    grid = figure.subplots(rows, columns, squeeze=False)
+    for axes in grid.flat:
         axes.set(xticks=[], yticks=[])
-        chosen = np.flatnonzero(data.y == label)
-        if not len(chosen):
-            continue
-        i = next((i for i in chosen if p[i].argmax() != label), chosen[0])  # one that is fooled, if any
-        axes.imshow(x_adv[i, ..., 0], cmap="gray", vmin=0, vmax=1)
-        axes.set_xlabel(f"{data.class_names[p[i].argmax()]} ({p[i].max():.2f})")
-    figure.savefig(path, dpi=100)
+    return figure, grid
+
+
+def show(axes: Any, image: np.ndarray, said: str = "", frame: str | None = None) -> None:
+    """A grey image in [0, 1], what is said of it below, and a frame around it."""
+    axes.imshow(image[..., 0], cmap="gray", vmin=0, vmax=1)
+    axes.set_xlabel(said, fontsize=8)
+    if frame:
+        for side in axes.spines.values():
+            side.set(color=frame, linewidth=2.5)
+
+
+def show_change(axes: Any, change: np.ndarray, largest: float) -> Any:
+    """What was added in blue, what was taken away in red."""
+    return axes.imshow(change[..., 0], cmap="RdBu", vmin=-largest, vmax=largest)
+
+
+def says(model: Any, images: np.ndarray, data: zoo.Dataset) -> list[str]:
+    """The predicted class of each image, with its probability."""
+    p = model.predict(images, verbose=0)
+    return [f"{data.class_names[row.argmax()]} ({row.max():.2f})" for row in p]
+
+
+def one_of_each(model: Any, data: zoo.Dataset, x_adv: np.ndarray | None = None) -> np.ndarray:
+    """Rows of the data set, one of each class there: what the net gets right, and is fooled about where it can be."""
+    right = model.predict(data.x, verbose=0).argmax(1) == data.y
+    fooled = right if x_adv is None else right & (model.predict(x_adv, verbose=0).argmax(1) != data.y)
+    best = np.argsort(-(right.astype(int) + fooled), kind="stable")
+    return np.array([best[data.y[best] == label][0] for label in np.unique(data.y)])
+
+
+def strip(model: Any, data: zoo.Dataset, x_adv: np.ndarray) -> Any:
+    """One adversarial image of each true class."""
+    at = one_of_each(model, data, x_adv)
+    figure, grid = canvas(1, len(at))
+    for axes, i, said in zip(grid[0], at, says(model, x_adv[at], data)):
+        show(axes, x_adv[i], said)
+        axes.set_title(data.class_names[data.y[i]], fontsize=9)
+    return figure
+
+
+def targets(model: Any, data: zoo.Dataset, eps: float, epochs: int) -> Any:
+    """Each class (a row) turned into each other (a column): framed in green where it is taken for it."""
+    at = one_of_each(model, data)
+    labels = data.y[at]
+    n = len(at)
+    x_adv = fgmt(model, np.repeat(data.x[at], n, axis=0), np.tile(labels, n), eps=eps, epochs=epochs)
+    p = model.predict(x_adv, verbose=0)
+    figure, grid = canvas(n, n)
+    for k, axes in enumerate(grid.flat):
+        source, target = divmod(k, n)
+        reached = p[k].argmax() == labels[target]
+        if source == target:
+            show(axes, data.x[at[source]], frame=UNTOUCHED)
+        else:
+            show(axes, x_adv[k], f"{p[k][labels[target]]:.2f}", REACHED if reached else MISSED)
+        if source == 0:
+            axes.set_title(data.class_names[labels[target]], fontsize=9)
+        if target == 0:
+            axes.set_ylabel(data.class_names[labels[source]], fontsize=9, rotation=0, labelpad=10, va="center")
+    other = ~np.eye(n, dtype=bool).ravel()
+    print(f" reached: {(p.argmax(1) == np.tile(labels, n))[other].sum()} of {other.sum()} targets")
+    return figure
+
+
+def difference(model: Any, data: zoo.Dataset) -> Any:
+    """Each class clean, what C&W changes, and the result: framed in green where the least likely class is reached."""
+    at = one_of_each(model, data)
+    x = data.x[at]
+    x_adv, change = cw(model, x, eps=5.0, epochs=200, min_prob=1.0, noise=True)
+    least, now = model.predict(x, verbose=0).argmin(1), model.predict(x_adv, verbose=0).argmax(1)
+    figure, grid = canvas(3, len(at), extra=0.5)
+    largest = float(np.abs(change).max())
+    for column, before, after in zip(range(len(at)), says(model, x, data), says(model, x_adv, data)):
+        show(grid[0, column], x[column], before)
+        drawn = show_change(grid[1, column], change[column], largest)
+        show(grid[2, column], x_adv[column], after, REACHED if now[column] == least[column] else MISSED)
+    for axes, name in zip(grid[:, 0], ("clean", "difference", "adversarial")):
+        axes.set_ylabel(name, fontsize=9)
+    figure.colorbar(drawn, ax=grid[1, :], fraction=0.2 / len(at), pad=0.01).ax.tick_params(labelsize=8)
+    return figure
+
+
+def comparison(model: Any, data: zoo.Dataset, eps: float) -> Any:
+    """One digit, adversarial by four methods, over what each of them changes."""
+    x = data.x[one_of_each(model, data)[:1]]
+    target = np.argsort(-model.predict(x, verbose=0)[0])[1]  # of those that need one
+    found = {
+        "clean": x,
+        "FGM": fgm(model, x, eps=eps, epochs=15),
+        "JSMA": jsma(model, x, target, eps=0.5),
+        "DeepFool": deepfool(model, x, epochs=10),
+        "C&W": cw(model, x, target, epochs=200),
+    }
+    figure, grid = canvas(2, len(found), extra=0.5)
+    for column, (name, x_adv) in enumerate(found.items()):
+        show(grid[0, column], x_adv[0], says(model, x_adv, data)[0])
+        grid[0, column].set_title(name, fontsize=9)
+        drawn = show_change(grid[1, column], x_adv[0] - x[0], 1.0)
+        grid[1, column].set_xlabel(f"L2 {np.linalg.norm(x_adv - x):.2f}", fontsize=8)
+    figure.colorbar(drawn, ax=grid[1, :], fraction=0.2 / len(found), pad=0.02).ax.tick_params(labelsize=8)
+    return figure
+
+
+def draw(model: Any, data: zoo.Dataset, x_adv: np.ndarray, options: argparse.Namespace) -> None:
+    """All four pictures as files."""
+    options.out.mkdir(parents=True, exist_ok=True)
+    figures = {
+        "strip": strip(model, data, x_adv),
+        "targets": targets(model, data, options.eps, options.target_epochs),
+        "difference": difference(model, data),
+        "comparison": comparison(model, data, options.eps),
+    }
+    for name, figure in figures.items():
+        figure.savefig(options.out / f"{name}.png", dpi=100)
+        print(f" picture: {options.out / name}.png")
 
 
 def run(options: argparse.Namespace) -> None:
@@ -119,18 +235,17 @@ def run(options: argparse.Namespace) -> None:
     images = compare(model, crafting, test)
 
     print("\nPlotting results")
-    options.out.mkdir(parents=True, exist_ok=True)
-    draw(images, model.predict(images, verbose=0), test, options.out / "adversarial.png")
-    print(f"picture: {options.out / 'adversarial.png'}")
+    draw(model, test, images, options)
     with_dropout(data, options)
 
 
 def parse(arguments: Sequence[str] | None = None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--data", default="digits", help="name or path of grey images (default: digits)")
-    parser.add_argument("--out", type=Path, default=Path("runs/01_keras_fgsm"), help="folder for the picture")
+    parser.add_argument("--out", type=Path, default=Path("runs/01_keras_fgsm"), help="folder for the pictures")
     parser.add_argument("--eps", type=float, default=0.02, help="length of a step")
     parser.add_argument("--epochs", type=int, default=9, help="steps")
+    parser.add_argument("--target-epochs", type=int, default=15, help="steps to a target")
     parser.add_argument("--dropout-epochs", type=int, default=50, help="steps against the net with dropout")
     parser.add_argument("--fit-epochs", type=int, default=20, help="epochs of training")
     parser.add_argument("--seed", type=int, default=0)

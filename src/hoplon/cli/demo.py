@@ -25,7 +25,7 @@ def show(out: Path, quiet: bool) -> None:
         if not quiet:
             click.echo(f"Auditing {path}")
         with watching(quiet) as watch:
-            report = run(path, test, preset="quick", out=out / name / "audit", watch=watch)
+            report = run(path, test, bounds=test.bounds, preset="quick", out=out / name / "audit", watch=watch)
         closing_words(report, quiet)
     if not quiet:
         click.echo("Open a report in your browser; `hoplon audit YOUR_MODEL --data YOUR_DATA` makes one of your own.")

@@ -9,7 +9,6 @@ call on a few images; the others in rounds.
 import argparse
 import os
 import platform
-import sys
 import tempfile
 import time
 from collections.abc import Callable, Sequence
@@ -20,7 +19,7 @@ from typing import Any
 
 import table
 from attackers import BATCH, CANDIDATES, EPS, NETS, OVERSHOOT, ROUNDS, SEARCH, STEP, STEPS, THREADS, WALK
-from turns import Answer, Worker, trained, undisturbed
+from turns import Answer, Worker, require_same_net, say, trained, undisturbed
 
 HERE = Path(__file__).parent
 OURS, TORCHATTACKS, FOOLBOX, WAITING = (
@@ -29,7 +28,6 @@ OURS, TORCHATTACKS, FOOLBOX, WAITING = (
     "foolbox, TensorFlow",
     "a batch waits for its slowest image",
 )
-AGREE = 1e-4
 PACKAGES = ("hoplon", "keras", "tensorflow_cpu", "torch", "foolbox", "torchattacks")
 
 Given = dict[str, list[Answer]]
@@ -46,7 +44,7 @@ def compare(
         for worker in workers if i % 2 == 0 else reversed(workers):
             answer = undisturbed(worker, "attack", deadline, name=attack, net=net, count=count)
             answers[worker.name].append(answer)
-            _say(f"{attack}, {net}, {i + 1}: {worker.name} {answer}")
+            say(f"{attack}, {net}, {i + 1}: {worker.name} {answer}")
     return answers
 
 
@@ -89,7 +87,7 @@ def measure(folder: Path, asked: Any) -> dict[str, str]:
             for name in (OURS, TORCHATTACKS, FOOLBOX, WAITING)
         )
         for worker in (ours, peer, fool, wait):
-            _require_same_nets(worker)
+            require_same_net(worker)
         tables = {}
         for attack, title in (("cw", f"Carlini and Wagner, L2, {ROUNDS} x {SEARCH}"), ("deepfool", "DeepFool, L2")):
             given = compare((ours, fool), attack, "plain", BATCH, asked.rounds, deadline, BATCH)
@@ -107,12 +105,6 @@ def measure(folder: Path, asked: Any) -> dict[str, str]:
     return tables
 
 
-def _require_same_nets(worker: Worker) -> None:
-    difference = worker.ask("agree")["difference"]
-    if not difference <= AGREE:
-        raise SystemExit(f"The logits of {worker.name} must agree to {AGREE}. Received: {difference:.2g} apart.")
-
-
 def report(tables: dict[str, str], accuracy: dict[str, float], rounds: int) -> str:
     """What was measured, on what, with what."""
     packages = ", ".join(f"{p.replace('_', '-')} {version(p)}" for p in PACKAGES)
@@ -125,10 +117,6 @@ def report(tables: dict[str, str], accuracy: dict[str, float], rounds: int) -> s
         f"Python {platform.python_version()}, {packages}.",
     ]
     return "\n\n".join(["\n".join(said), *(f"**{title}**\n\n{text}" for title, text in tables.items())])
-
-
-def _say(text: str) -> None:
-    print(text, file=sys.stderr, flush=True)
 
 
 def main() -> None:

@@ -9,7 +9,6 @@ round after round, under the same weather. `--write` puts the tables into benchm
 import argparse
 import os
 import platform
-import sys
 import tempfile
 import time
 from collections.abc import Iterable
@@ -20,13 +19,12 @@ from statistics import median
 
 import table
 from contestants import BATCH, CONTESTANTS, EPS, STEP, STEPS, THREADS
-from turns import Answer, Worker, trained, undisturbed
+from turns import Answer, Worker, require_same_net, say, trained, undisturbed
 
 HERE = Path(__file__).parent
 OURS = "hoplon"
 STOPPERS = (OURS, "torchattacks", "torchattacks, channels last")  # who goes on to the first success
 BARE = ("TensorFlow, one graph call a step", "TensorFlow, tf.while_loop")
-AGREE = 1e-4
 MEMORY = (2048, 8192)
 PACKAGES = ("hoplon", "keras", "tensorflow_cpu", "torch", "foolbox", "torchattacks", "adversarial-robustness-toolbox")
 
@@ -44,7 +42,7 @@ def take_turns(
         for worker in workers if i % 2 == 0 else reversed(workers):
             answer = undisturbed(worker, job, deadline, **options)
             answers[worker.name].append(answer)
-            _say(f"{job} {i + 1}: {worker.name} {answer['seconds']:.2f} s, others {answer['others']:.2f} cores")
+            say(f"{job} {i + 1}: {worker.name} {answer['seconds']:.2f} s, others {answer['others']:.2f} cores")
     return first, answers
 
 
@@ -84,7 +82,7 @@ def measure(folder: Path, rounds: int, count: int, deadline: float) -> dict[str,
     with ExitStack() as stack:
         workers = {name: stack.enter_context(_worker(name, folder)) for name in CONTESTANTS}
         for worker in workers.values():
-            _require_same_net(worker)
+            require_same_net(worker)
         gradients = gradients_table(*take_turns(workers.values(), "gradients", rounds, deadline))
         _, stops = take_turns([workers[name] for name in STOPPERS], "stop", rounds, deadline, count=count)
     return {
@@ -96,13 +94,6 @@ def measure(folder: Path, rounds: int, count: int, deadline: float) -> dict[str,
 
 def _worker(name: str, folder: Path) -> Worker:
     return Worker(HERE / "contestants.py", name, str(folder))
-
-
-def _require_same_net(worker: Worker) -> None:
-    difference = worker.ask("agree")["difference"]
-    if not difference <= AGREE:
-        raise SystemExit(f"The logits of {worker.name} must agree to {AGREE}. Received: {difference:.2g} apart.")
-    _say(f"{worker.name}: logits within {difference:.1g}")
 
 
 def _memory(folder: Path, count: int) -> Answer:
@@ -125,10 +116,6 @@ def report(tables: dict[str, str], accuracy: float, rounds: int) -> str:
     return "\n\n".join(["\n".join(said), *(f"**{title}**\n\n{text}" for title, text in tables.items())])
 
 
-def _say(text: str) -> None:
-    print(text, file=sys.stderr, flush=True)
-
-
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--data", default="fashion-mnist", help="folder of Fashion-MNIST's four idx files")
@@ -137,7 +124,7 @@ def main() -> None:
     parser.add_argument("--patience", type=float, default=600, help="seconds to wait for a quiet machine, in all")
     parser.add_argument("--write", action="store_true", help="put the tables into benchmarks/README.md")
     asked = parser.parse_args()
-    _say(f"load before the start: {os.getloadavg()[0]:.2f}")
+    say(f"load before the start: {os.getloadavg()[0]:.2f}")
     with tempfile.TemporaryDirectory() as folder:
         accuracy = trained(asked.data, Path(folder))
         text = report(

@@ -16,6 +16,7 @@ from typing import Any
 
 Answer = dict[str, Any]
 QUIET = {"TF_CPP_MIN_LOG_LEVEL": "3", "KERAS_BACKEND": "tensorflow"}
+AGREE = 1e-4  # by how much the logits of equal nets may differ
 DISTURBED = 0.2  # cores busy with other programs that spoil a measurement
 
 
@@ -44,6 +45,19 @@ class Worker:
         if not line:
             raise SystemExit(f"{self.name} ended during {job}; what it said stands above.")
         return json.loads(line)
+
+
+def require_same_net(worker: Worker) -> None:
+    """End where a contestant's net is not the one that was trained."""
+    difference = worker.ask("agree")["difference"]
+    if not difference <= AGREE:
+        raise SystemExit(f"The logits of {worker.name} must agree to {AGREE}. Received: {difference:.2g} apart.")
+    say(f"{worker.name}: logits within {difference:.1g}")
+
+
+def say(text: str) -> None:
+    """Progress, on standard error."""
+    print(text, file=sys.stderr, flush=True)
 
 
 def trained(source: str, folder: Path, robust: bool = False) -> float:

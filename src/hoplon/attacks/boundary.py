@@ -8,7 +8,7 @@ from ..core import norms
 from ..core.classifier import Classifier
 from ..core.registry import option, register
 from .base import Attack, Task
-from .parts.decisions import FINEST, Oracle, approach, begin, column, just_beyond, way
+from .parts.decisions import FINEST, Oracle, approach, begin, column, just_beyond, walked, way
 from .parts.draws import NOISE
 
 HOME = 24  # queries kept for the way straight to the boundary at the end
@@ -37,13 +37,8 @@ class Boundary(Attack):
     enough: float = option(default=1e-7, help="inward length at which a walk ends", ge=0)
 
     def perturb(self, classifier: Classifier, x: np.ndarray, task: Task) -> np.ndarray:
-        found, oracle = x.copy(), Oracle(classifier, task, self.queries)
-        for start in range(0, len(x), task.batch_size):
-            rows = np.arange(start, min(start + task.batch_size, len(x)))
-            found[rows] = _Walk(self, oracle, x, rows).run()
-            if task.progress is not None:
-                task.progress(int(rows[-1]) + 1, len(x))
-        return found
+        oracle = Oracle(classifier, task, self.queries)
+        return walked(oracle, x, lambda rows: _Walk(self, oracle, x, rows).run())
 
 
 class _Walk:

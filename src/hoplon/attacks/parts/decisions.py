@@ -109,3 +109,14 @@ def just_beyond(oracle: Oracle, rows: np.ndarray, x: np.ndarray, found: np.ndarr
 def column(values: np.ndarray, like: np.ndarray) -> np.ndarray:
     """One float32 per example, shaped to multiply images."""
     return values.astype(np.float32).reshape(-1, *(1,) * (like.ndim - 1))
+
+
+def walked(oracle: Oracle, x: np.ndarray, walk: Callable[[np.ndarray], np.ndarray]) -> np.ndarray:
+    """Where the walks end, [n, ...], a batch of rows at a time: `walk` takes their numbers."""
+    found, task = x.copy(), oracle.task
+    for start in range(0, len(x), task.batch_size):
+        rows = np.arange(start, min(start + task.batch_size, len(x)))
+        found[rows] = walk(rows)
+        if task.progress is not None:
+            task.progress(int(rows[-1]) + 1, len(x))
+    return found

@@ -1,0 +1,1 @@
+"""Build it provable: layers, losses, metrics and callbacks for networks of a known Lipschitz constant."""

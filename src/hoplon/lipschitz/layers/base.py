@@ -1,0 +1,145 @@
+"""What every Lipschitz layer shares: mixins, named before the Keras layer they change.
+
+`Lipschitz`: a layer that knows its constant, `k_coef_lip`. `Reparametrised`: one whose kernel is never used as the
+optimiser left it, but through a projection that makes the layer Lipschitz. A new layer states its Keras parent and
+`norm_one`, the kernel's projection; all the rest is here.
+
+A reparametrised layer stores its projected kernel, `wbar`, beside the kernel it was made of, `projected`. In training
+the projection is computed and differentiated. In inference `wbar` is used if it belongs to the kernel as it is now,
+and the projection is computed otherwise: after an optimiser's step, `set_weights` or loading, and in a stateless call,
+nothing stale is ever used. `refresh()` stores the projection, so that inference costs one comparison.
+"""
+
+from typing import Any
+
+import keras
+from keras import ops
+
+from ...core.errors import OptionError
+from ..orthogonal import ROUNDING
+
+
+class Lipschitz:
+    """A layer with a Lipschitz constant of at most `k_coef_lip` in the L2 norm."""
+
+    def __init__(self, *args: Any, k_coef_lip: float = 1.0, **options: Any) -> None:
+        if not k_coef_lip > 0:
+            raise OptionError.expected("`k_coef_lip` must be positive.", k_coef_lip)
+        super().__init__(*args, **options)
+        self.k_coef_lip = float(k_coef_lip)
+
+    def set_klip_factor(self, klip_factor: float) -> None:
+        """Set the constant; before `compile`, for a compiled step keeps the one it was traced with."""
+        self.k_coef_lip = float(klip_factor)
+
+    def get_config(self) -> dict[str, Any]:
+        return {**super().get_config(), "k_coef_lip": self.k_coef_lip}  # type: ignore[misc]
+
+
+class Reparametrised:
+    """A layer whose kernel is used through a projection; it needs `Lipschitz` and a Keras layer with a kernel."""
+
+    stock: type[keras.layers.Layer]  # the Keras layer that computes the same from a kernel already projected
+    kernel: Any
+    bias: Any
+    use_bias: bool
+    activation: Any
+    k_coef_lip: float
+    compute_dtype: str
+
+    def norm_one(self, kernel: Any) -> Any:
+        """The kernel of an operator of norm at most 1, in float32 and up to its rounding."""
+        raise NotImplementedError
+
+    def exact(self, kernel: Any) -> Any:
+        """`norm_one` with room for what rounding adds, used for every kernel that is stored."""
+        return self.norm_one(kernel) * ROUNDING
+
+    def add_weight(self, *args: Any, **options: Any) -> Any:
+        """Weights keep their dtype under a half-precision policy: the projection is computed in float32."""
+        return super().add_weight(*args, **{"autocast": False, **options})  # type: ignore[misc]
+
+    def build(self, input_shape: Any) -> None:
+        super().build(input_shape)  # type: ignore[misc]
+        self.built_on = tuple(input_shape)
+        like: Any = {"shape": self.kernel.shape, "dtype": self.kernel.dtype, "trainable": False}
+        self.wbar = self.add_weight(initializer="zeros", name="wbar", **like)
+        never = keras.initializers.Constant(float("nan"))  # equals no kernel: nothing is stored yet
+        self.projected = self.add_weight(initializer=never, name="projected", **like)
+
+    def weight(self, training: bool | None) -> Any:
+        """The kernel of this call, in the compute dtype."""
+        kernel = ops.convert_to_tensor(self.kernel)
+        if training:
+            w = self.norm_one(kernel) * self.k_coef_lip
+        else:
+            fresh = ops.all(ops.equal(kernel, ops.convert_to_tensor(self.projected)))
+            stored = ops.convert_to_tensor(self.wbar)
+            w = ops.cond(fresh, lambda: stored, lambda: self.exact(kernel) * self.k_coef_lip)
+        return ops.cast(w, self.compute_dtype)
+
+    def finish(self, y: Any) -> Any:
+        """Bias and activation."""
+        if self.use_bias:
+            bias = ops.cast(self.bias, self.compute_dtype)
+            first = getattr(self, "data_format", "channels_last") == "channels_first"
+            y = y + (ops.reshape(bias, (-1, *(1,) * (len(y.shape) - 2))) if first else bias)
+        return y if self.activation is None else self.activation(y)
+
+    def refresh(self) -> None:
+        """Store the projection of the kernel as it is now."""
+        kernel = ops.convert_to_tensor(self.kernel)
+        if not bool(ops.all(ops.equal(kernel, ops.convert_to_tensor(self.projected)))):
+            self.wbar.assign(self.exact(kernel) * self.k_coef_lip)
+            self.projected.assign(ops.copy(kernel))  # a copy: JAX gives both away, and one buffer only once
+
+    def set_klip_factor(self, klip_factor: float) -> None:
+        """Set the constant; before `compile`, for a compiled step keeps the one it was traced with."""
+        super().set_klip_factor(klip_factor)  # type: ignore[misc]
+        if self.built:  # type: ignore[attr-defined]
+            self.projected.assign(ops.full_like(self.projected, float("nan")))
+
+    def condense(self) -> None:
+        """Make the projected kernel the kernel, so that the optimiser goes on from an orthogonal one."""
+        self.refresh()
+        self.kernel.assign(ops.copy(self.wbar))
+
+    def save_own_variables(self, store: Any) -> None:
+        """What is derived from the kernel is not saved."""
+        every: dict[str, Any] = {}
+        keras.layers.Layer.save_own_variables(self, every)
+        for key, variable in every.items():
+            if variable is not self.wbar and variable is not self.projected:
+                store[key] = variable
+
+    def load_own_variables(self, store: Any) -> None:
+        """The saved weights, and the projection of the kernel among them."""
+        every: dict[str, Any] = {}
+        keras.layers.Layer.save_own_variables(self, every)
+        keras.layers.Layer.load_own_variables(self, {k: store[k] if k in store.keys() else every[k] for k in every})
+        self.refresh()
+
+    def vanilla_export(self) -> keras.layers.Layer:
+        """A stock Keras layer that computes the same; an activation that is a layer of ours is left out."""
+        self.refresh()
+        config = {**self.stock.get_config(self), "bias_initializer": "zeros"}
+        for name in config:
+            if name.endswith(("kernel_initializer", "depthwise_initializer")):
+                config[name] = "zeros"
+            if name.endswith(("_regularizer", "_constraint")):
+                config[name] = None
+        if isinstance(self.activation, keras.layers.Layer):
+            config["activation"] = None
+        layer = self.stock.from_config(config)
+        layer.build(self.built_on)
+        layer.kernel.assign(self.wbar)
+        if self.use_bias:
+            layer.bias.assign(self.bias)
+        return layer
+
+    def vanilla(self, x: Any) -> Any:
+        """The same computation on a symbolic tensor, by stock Keras alone."""
+        y = self.vanilla_export()(x)
+        if isinstance(self.activation, keras.layers.Layer):
+            y = self.activation.vanilla(y) if hasattr(self.activation, "vanilla") else self.activation(y)
+        return y

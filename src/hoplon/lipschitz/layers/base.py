@@ -116,7 +116,8 @@ class Reparametrised:
         """The saved weights, and the projection of the kernel among them."""
         every: dict[str, Any] = {}
         keras.layers.Layer.save_own_variables(self, every)
-        keras.layers.Layer.load_own_variables(self, {k: store[k] if k in store.keys() else every[k] for k in every})
+        saved = set(store.keys())
+        keras.layers.Layer.load_own_variables(self, {k: store[k] if k in saved else every[k] for k in every})
         self.refresh()
 
     def vanilla_export(self) -> keras.layers.Layer:

@@ -4,8 +4,8 @@
 optimiser left it, but through a projection that makes the layer Lipschitz. A new layer states its Keras parent and
 `norm_one`, the kernel's projection; all the rest is here.
 
-A reparametrised layer stores its projected kernel, `wbar`, beside the kernel it was made of, `projected`. In training
-the projection is computed and differentiated. In inference `wbar` is used if it belongs to the kernel as it is now,
+A reparametrised layer stores its projected kernel, `wbar`, beside the weights it was made of, `projected`. In training
+the projection is computed and differentiated. In inference `wbar` is used if it belongs to the weights as they are now,
 and the projection is computed otherwise: after an optimiser's step, `set_weights` or loading, and in a stateless call,
 nothing stale is ever used. `refresh()` stores the projection, so that inference costs one comparison.
 """
@@ -55,6 +55,10 @@ class Reparametrised:
         """`norm_one` with room for what rounding adds, used for every kernel that is stored."""
         return self.norm_one(kernel) * ROUNDING
 
+    def kernel_scale(self) -> float:
+        """What the projected kernel is multiplied by for the layer to have its constant."""
+        return self.k_coef_lip
+
     def add_weight(self, *args: Any, **options: Any) -> Any:
         """Weights keep their dtype under a half-precision policy: the projection is computed in float32."""
         return super().add_weight(*args, **{"autocast": False, **options})  # type: ignore[misc]
@@ -62,20 +66,33 @@ class Reparametrised:
     def build(self, input_shape: Any) -> None:
         super().build(input_shape)  # type: ignore[misc]
         self.built_on = tuple(input_shape)
-        like: Any = {"shape": self.kernel.shape, "dtype": self.kernel.dtype, "trainable": False}
-        self.wbar = self.add_weight(initializer="zeros", name="wbar", **like)
-        never = keras.initializers.Constant(float("nan"))  # equals no kernel: nothing is stored yet
-        self.projected = self.add_weight(initializer=never, name="projected", **like)
+        self.sources = [self.kernel, *self.add_parameters()]
+        options: Any = {"dtype": self.kernel.dtype, "trainable": False}
+        self.wbar = self.add_weight(shape=self.kernel.shape, initializer="zeros", name="wbar", **options)
+        never = keras.initializers.Constant(float("nan"))  # equals nothing: no projection is stored yet
+        self.projected = [
+            self.add_weight(shape=source.shape, initializer=never, name=f"projected_{source.name}", **options)
+            for source in self.sources
+        ]
+
+    def add_parameters(self) -> list[Any]:
+        """Make and return the weights, beside the kernel, that the projection depends on."""
+        return []
+
+    def fresh(self) -> Any:
+        """Whether the stored projection is that of the weights as they are; a boolean tensor."""
+        pairs = zip(self.sources, self.projected, strict=True)
+        same = [ops.all(ops.equal(ops.convert_to_tensor(a), ops.convert_to_tensor(b))) for a, b in pairs]
+        return same[0] if len(same) == 1 else ops.all(ops.stack(same))
 
     def weight(self, training: bool | None) -> Any:
         """The kernel of this call, in the compute dtype."""
         kernel = ops.convert_to_tensor(self.kernel)
         if training:
-            w = self.norm_one(kernel) * self.k_coef_lip
+            w = self.norm_one(kernel) * self.kernel_scale()
         else:
-            fresh = ops.all(ops.equal(kernel, ops.convert_to_tensor(self.projected)))
             stored = ops.convert_to_tensor(self.wbar)
-            w = ops.cond(fresh, lambda: stored, lambda: self.exact(kernel) * self.k_coef_lip)
+            w = ops.cond(self.fresh(), lambda: stored, lambda: self.exact(kernel) * self.kernel_scale())
         return ops.cast(w, self.compute_dtype)
 
     def finish(self, y: Any) -> Any:
@@ -87,17 +104,17 @@ class Reparametrised:
         return y if self.activation is None else self.activation(y)
 
     def refresh(self) -> None:
-        """Store the projection of the kernel as it is now."""
-        kernel = ops.convert_to_tensor(self.kernel)
-        if not bool(ops.all(ops.equal(kernel, ops.convert_to_tensor(self.projected)))):
-            self.wbar.assign(self.exact(kernel) * self.k_coef_lip)
-            self.projected.assign(ops.copy(kernel))  # a copy: JAX gives both away, and one buffer only once
+        """Store the projection of the weights as they are now."""
+        if not bool(self.fresh()):
+            self.wbar.assign(self.exact(ops.convert_to_tensor(self.kernel)) * self.kernel_scale())
+            for source, copy in zip(self.sources, self.projected, strict=True):
+                copy.assign(ops.copy(source))  # JAX donates both, and the same buffer only once
 
     def set_klip_factor(self, klip_factor: float) -> None:
         """Set the constant; before `compile`, for a compiled step keeps the one it was traced with."""
         super().set_klip_factor(klip_factor)  # type: ignore[misc]
         if self.built:  # type: ignore[attr-defined]
-            self.projected.assign(ops.full_like(self.projected, float("nan")))
+            self.projected[0].assign(ops.full_like(self.projected[0], float("nan")))
 
     def condense(self) -> None:
         """Make the projected kernel the kernel, so that the optimiser goes on from an orthogonal one."""
@@ -109,7 +126,7 @@ class Reparametrised:
         every: dict[str, Any] = {}
         keras.layers.Layer.save_own_variables(self, every)
         for key, variable in every.items():
-            if variable is not self.wbar and variable is not self.projected:
+            if not any(variable is derived for derived in (self.wbar, *self.projected)):
                 store[key] = variable
 
     def load_own_variables(self, store: Any) -> None:

@@ -28,7 +28,7 @@ def autocorrelation(taps: Any, kernel: Any) -> Any:
     return ops.transpose(ops.conv(images, ops.transpose(taps, (0, 1, 3, 2)), padding="valid"), (3, 1, 2, 0))
 
 
-def remainders(kernel: Any, strides: tuple[int, int]) -> list[Any]:
+def remainders(kernel: Any, strides: tuple[int, ...]) -> list[Any]:
     """The kernel with all taps but those of one remainder by the strides at zero, for each remainder."""
     if math.prod(strides) == 1:
         return [kernel]
@@ -41,7 +41,7 @@ def remainders(kernel: Any, strides: tuple[int, int]) -> list[Any]:
     return [kernel * mask for mask in masks]
 
 
-def convolution_sums(kernel: Any, strides: tuple[int, int] = (1, 1), q: Any = None) -> Any:
+def convolution_sums(kernel: Any, strides: tuple[int, ...] = (1, 1), q: Any = None) -> Any:
     """The same sums for the convolution of a kernel, [kh, kw, i, o], over its input channels; positive. [i]
 
     With strides a pixel is read by the taps of one remainder only: the largest sum over the remainders.

@@ -23,8 +23,8 @@ def stock_shift(x: Any, axis: int, mean: Any, bias: Any, scale: float) -> Any:
     norm = keras.layers.BatchNormalization(axis=axis)
     norm.build(x.shape)
     norm.moving_mean.assign(mean)
-    norm.moving_variance.assign(ops.full_like(norm.moving_variance, 1.0 - norm.epsilon))
-    norm.gamma.assign(ops.full_like(norm.gamma, scale))
+    norm.moving_variance.assign(ops.full(norm.gamma.shape, 1.0 - norm.epsilon))
+    norm.gamma.assign(ops.full(norm.gamma.shape, scale))
     norm.beta.assign(scale * ops.convert_to_tensor(bias))
     return norm(x)
 
@@ -89,7 +89,7 @@ class LayerCentering(Lipschitz, keras.layers.Layer):
     def vanilla(self, x: Any) -> Any:
         """The same computation by stock layers, on a symbolic tensor."""
         centred = ops.subtract(x, ops.mean(x, axis=self.over, keepdims=True))
-        return stock_shift(centred, self.axis, 0.0 * ops.convert_to_tensor(self.bias), self.bias, self.k_coef_lip)
+        return stock_shift(centred, self.axis, ops.zeros(self.bias.shape), self.bias, self.k_coef_lip)
 
     def compute_output_shape(self, input_shape: Any) -> Any:
         """The input's."""

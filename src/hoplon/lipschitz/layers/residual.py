@@ -28,7 +28,7 @@ class Residual:
     built_on: tuple[int | None, ...]
 
     def __init__(self, *args: Any, activation: Any = "relu", **options: Any) -> None:
-        super().__init__(*args, activation=activation, **options)
+        super().__init__(*args, activation=activation, **options)  # type: ignore[call-arg]
         if keras.activations.serialize(self.activation) not in SLOPES:
             known = ", ".join(SLOPES)
             raise OptionError.expected(f"`activation` needs slopes within [0, 1]: one of {known}.", repr(activation))
@@ -80,7 +80,7 @@ class ResidualWindows:
     data_format: str
 
     def __init__(self, filters: int, kernel_size: Any, **options: Any) -> None:
-        super().__init__(filters, kernel_size, **{"padding": "same", **options})
+        super().__init__(filters, kernel_size, **{"padding": "same", **options})  # type: ignore[call-arg]
         once = (self.strides, self.dilation_rate, (self.groups,))  # type: ignore[attr-defined]
         if self.padding != "same" or any(value != 1 for values in once for value in values):  # type: ignore[attr-defined]
             name = type(self).__name__

@@ -5,11 +5,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from keras import ops
-from scipy import ndimage
 
 from hoplon.attacks.parts.transforms import checked_pictures, placements, warp
 from hoplon.core import backend
 from hoplon.core.errors import ShapeError
+from warps import of_scipy
 
 PLACES = st.tuples(st.floats(-180, 180), st.floats(0.3, 2), st.floats(-4, 4), st.floats(-4, 4))
 
@@ -20,15 +20,6 @@ def pictures(n=2, shape=(7, 9, 3), seed=0):
 
 def warped(x, *place):
     return backend.to_numpy(warp(ops.convert_to_tensor(x), ops.convert_to_tensor(placements(*place))))
-
-
-def of_scipy(x, degrees, scale, down, right):
-    """The same map by another hand: one picture [h, w, c]."""
-    a, middle = np.deg2rad(degrees), (np.array(x.shape[:2]) - 1) / 2
-    turn = np.array([[np.cos(a), np.sin(a)], [-np.sin(a), np.cos(a)]]) / scale
-    offset = middle - turn @ (middle + np.array([down, right]))
-    each = [ndimage.affine_transform(c, turn, offset, order=1, mode="grid-constant") for c in np.moveaxis(x, -1, 0)]
-    return np.stack(each, axis=-1)
 
 
 def test_nothing_asked_for_nothing_done():

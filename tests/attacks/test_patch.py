@@ -12,6 +12,7 @@ from hoplon import Classifier
 from hoplon.attacks import AdversarialPatch
 from hoplon.attacks.base import Goal, Task
 from hoplon.attacks.parts.draws import Keys
+from hoplon.attacks.parts.layout import Layout
 from hoplon.attacks.parts.transforms import placements
 from hoplon.attacks.patch import adam, outline, put_on, start
 from hoplon.core import backend
@@ -38,7 +39,7 @@ def by_hand(x, patch, mask, place, low=0.0, high=1.0):
     """One picture with a patch on it, on the host."""
     tensors = (x[None], patch[None], mask[None], placements(*place)[None])
     model = Classifier(lambda z: z, bounds=(low, high))
-    return backend.to_numpy(put_on(model, *map(ops.convert_to_tensor, tensors)))[0]
+    return backend.to_numpy(put_on(model, Layout(x.shape), None, *map(ops.convert_to_tensor, tensors)))[0]
 
 
 @pytest.mark.parametrize("shape, share", [("circle", np.pi / 4), ("square", 1.0)])

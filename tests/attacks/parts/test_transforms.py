@@ -6,9 +6,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from keras import ops
 
-from hoplon.attacks.parts.transforms import checked_pictures, placements, warp
+from hoplon.attacks.parts.transforms import placements, warp
 from hoplon.core import backend
-from hoplon.core.errors import ShapeError
 from warps import of_scipy
 
 PLACES = st.tuples(st.floats(-180, 180), st.floats(0.3, 2), st.floats(-4, 4), st.floats(-4, 4))
@@ -85,8 +84,3 @@ def test_the_gradient_is_the_adjoint(place):
 
     gradient = backend.to_numpy(backend.value_and_grad(pairing)(ops.convert_to_tensor(x))[1])
     assert (gradient * z).sum() == pytest.approx(float(pairing(ops.convert_to_tensor(z))[0]), abs=1e-3)
-
-
-def test_tables_are_refused_in_our_words():
-    with pytest.raises(ShapeError, match=r"pictures.*Received: shape \(4, 6\)"):
-        checked_pictures(np.zeros((4, 6)))

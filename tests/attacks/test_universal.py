@@ -119,8 +119,9 @@ def test_the_change_serves_images_it_has_not_seen():
     clear = np.abs(margin[half:] / eps - 1) > 0.01
     np.testing.assert_array_equal(result.success[clear], (margin[half:] < eps)[clear])
     assert (result.queries == 2).all()
-    for allowed, reached in ((eps / 2, eps / 2), (2 * eps, eps)):  # shrunk to a smaller radius, never grown
+    for allowed, reached in ((0.87 * eps, 0.87 * eps), (2 * eps, eps)):  # shrunk to a smaller radius, never grown
         held = attack.applied(delta)(world.classifier, x[half:], labels[half:], eps=allowed)
+        assert held.success[clear].any()
         np.testing.assert_array_equal(held.success[clear], (margin[half:] < reached)[clear])
 
 

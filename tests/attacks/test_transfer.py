@@ -102,12 +102,14 @@ class Probe(Attack):
         return x
 
 
-def test_batch_starts_and_progress_reach_the_inner_attack(world):
+def test_goal_batch_starts_and_progress_reach_the_inner_attack(world):
     probe, told = Probe(), []
     transfer, starts = Transfer(attack=probe, surrogate=with_weights(world, world.w)), 1 - world.x
     asked = {"starts": starts, "batch_size": 4, "progress": lambda done, n: told.append((done, n))}
-    transfer(world.classifier, world.x, world.labels, **asked)
+    transfer(world.classifier, world.x, targets=1 - world.labels, **asked)
     (task,) = probe.tasks
+    assert task.goal.targeted
+    np.testing.assert_array_equal(task.goal.classes, 1 - world.labels)
     assert task.batch_size == 4
     np.testing.assert_array_equal(task.starts, starts)
     task.progress(2, 6)

@@ -6,9 +6,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from keras import ops
 
+from exact import Linear
 from hoplon import Classifier
 from hoplon.attacks import PGD, Boundary
 from hoplon.attacks.boundary import shortened, turned
+from hoplon.attacks.parts.decisions import HAIR
 from hoplon.core import norms
 from worlds import LinearWorld, linear_model
 
@@ -38,6 +40,50 @@ def test_never_asks_more_than_its_budget(queries):
     assert (result.queries <= queries + 2).all()  # and one look before, one after
     assert queries < 400 or (result.queries > 0.9 * queries).all()
     assert (result.gradients == 0).all()
+
+
+def test_never_asks_about_what_lies_outside_the_bounds():
+    world, asked = Linear(d=8, classes=2, n=4, edge=True), []
+
+    def watched(x):
+        asked.append((float(ops.min(x)), float(ops.max(x))))
+        return world.model(x)
+
+    result = Boundary(queries=400)(Classifier(watched), world.x)
+    assert result.success.all()
+    assert len(asked) > 300
+    assert min(low for low, _ in asked) >= 0
+    assert max(high for _, high in asked) <= 1
+
+
+def test_ends_a_hair_beyond_the_boundary():
+    world = away_from_the_boundary((4, 3), 2, 4)
+    result = Boundary(queries=400)(world.classifier, world.x, world.labels)
+    gap = world.w[:, 1] - world.w[:, 0]
+    beyond = (result.x_adv.reshape(4, -1).astype(float) @ gap + world.b[1] - world.b[0]) * (1 - 2 * world.labels)
+    assert result.success.all()
+    assert (beyond > 0).all()
+    assert (beyond < 2 * HAIR * result.distance * np.linalg.norm(gap)).all()
+
+
+def test_a_target_is_reached_from_the_start_that_is_given():
+    world = LinearWorld((12,), classes=4, n=6)
+    targets = (world.labels + 1) % 4
+    pool = np.random.default_rng(1).uniform(0, 1, (100, 12)).astype("float32")
+    starts = np.stack([pool[world.classifier.predict(pool) == t][0] for t in targets])
+    result = Boundary(queries=200)(world.classifier, world.x, targets=targets, starts=starts)
+    assert (result.predictions == targets).all()
+    assert (result.distance < L2.measure(starts - world.x)).all()
+
+
+def test_a_walk_is_named_by_the_seed_and_the_number_of_the_picture():
+    world = LinearWorld((4, 3), classes=2, n=8)
+    one, other = (np.flatnonzero(world.labels == k)[0] for k in (0, 1))
+    x, starts = (np.repeat(world.x[[i]], 3, axis=0) for i in (one, other))  # all from one place to another
+    walk, again = (Boundary(queries=200)(world.classifier, x, starts=starts, ids=[3, 5, 3], seed=s) for s in (0, 1))
+    np.testing.assert_array_equal(walk.x_adv[0], walk.x_adv[2])
+    assert not np.array_equal(walk.x_adv[0], walk.x_adv[1])
+    assert not np.array_equal(walk.x_adv[0], again.x_adv[0])
 
 
 def test_sees_decisions_alone():

@@ -5,12 +5,14 @@ import functools
 import keras
 import numpy as np
 import pytest
-from test_transforms import of_scipy
 
 from hoplon import Classifier
 from hoplon.attacks import Spatial
+from hoplon.attacks.base import Goal, Task
+from hoplon.attacks.parts.draws import Keys
 from hoplon.attacks.spatial import mildest_first
 from hoplon.core.errors import ShapeError
+from warps import of_scipy
 from worlds import linear_model
 
 
@@ -26,14 +28,12 @@ def world(n=12, bounds=(0.0, 1.0), shape=(6, 8, 2)):
 
 
 def by_hand(classifier, x, labels, attack, targeted=False):
-    """Whether any placement of the grid wins, by SciPy, picture after picture."""
+    """Every placement of the grid, by SciPy: which wins, [tries, n], and what comes of it, [tries, n, ...]."""
     low, side = classifier.bounds[0], x.shape[1:3]
-    won = np.zeros(len(x), bool)
-    for turn, down, right in mildest_first(attack.grid):
-        place = (turn * attack.rotation, 1.0, down * attack.shift * side[0], right * attack.shift * side[1])
-        moved = np.stack([low + of_scipy(one - low, *place) for one in x])
-        won |= (classifier.predict(moved) == labels) == targeted
-    return won
+    reach = np.array([attack.rotation, attack.shift * side[0], attack.shift * side[1]])
+    places = [(turn, 1.0, down, right) for turn, down, right in mildest_first(attack.grid) * reach]
+    moved = np.stack([[low + of_scipy(one - low, *place) for one in x] for place in places])
+    return np.stack([(classifier.predict(m) == labels) == targeted for m in moved]), moved
 
 
 @pytest.mark.parametrize("bounds", [(0.0, 1.0), (-1.0, 3.0)])
@@ -43,7 +43,7 @@ def test_wins_exactly_where_a_placement_of_the_grid_wins(bounds, targeted):
     attack = Spatial(grid=3, rotation=10, shift=0.05)
     labels = classifier.predict(x)
     goal = {"targets": (labels + 1) % 3} if targeted else {"labels": labels}
-    expected = by_hand(classifier, x, *goal.values(), attack, targeted)
+    expected = by_hand(classifier, x, *goal.values(), attack, targeted)[0].any(axis=0)
     assert 0 < expected.sum() < len(x)
     np.testing.assert_array_equal(attack(classifier, x, **goal).success, expected)
 
@@ -74,11 +74,15 @@ def test_the_edge_is_filled_with_the_lower_bound_of_each_channel():
     np.testing.assert_array_equal(result.x_adv[0][changed], np.broadcast_to(low, (6, 6, 2))[changed])
 
 
-def test_a_picture_leaves_at_its_first_success_and_pays_for_no_more():
-    classifier, x = world()
-    result = Spatial(grid=3)(classifier, x)
-    assert (result.queries[~result.success] == 27 + 2).all()
-    assert (result.queries[result.success] < 27 + 2).any()
+def test_a_picture_leaves_at_the_first_placement_that_wins_and_pays_for_no_more():
+    classifier, x = world(n=30)
+    attack = Spatial(grid=3, rotation=10)
+    result = attack(classifier, x)
+    won, moved = by_hand(classifier, x, classifier.predict(x), attack)
+    fell, first = np.flatnonzero(won.any(axis=0)), won.argmax(axis=0)
+    assert len(set(first[fell])) > 4
+    np.testing.assert_array_equal(result.queries, np.where(won.any(axis=0), first + 1, 27) + 2)
+    np.testing.assert_allclose(result.x_adv[fell], moved[first[fell], fell], atol=1e-5)
     assert (result.gradients == 0).all()
 
 
@@ -90,7 +94,29 @@ def test_what_is_too_far_is_passed_over_and_the_search_goes_on():
     assert held.success[free.success].any()
 
 
-def test_random_tries_stay_within_reach_and_more_find_no_less():
+def tried(attack, ids=(0,), seed=0, side=(20, 30)):
+    """The placements of the attack's tries: [n, tries, 4]."""
+    none = np.zeros(len(ids), np.int64)
+    task = Task(Goal(none), none.astype("float32"), Keys(seed, np.array(ids)), none, none)
+    return attack._table(np.arange(len(ids)), side, task)
+
+
+def test_random_tries_reach_as_far_as_asked_and_no_farther():
+    turn = tried(Spatial(tries=3000, rotation=10, shift=0.2))[0]
+    for reached, limit in ((np.rad2deg(np.arctan2(turn[:, 1], turn[:, 0])), 10), (turn[:, 2], 4), (turn[:, 3], 6)):
+        assert -limit * (1 + 1e-6) <= reached.min() < -0.99 * limit
+        assert 0.99 * limit < reached.max() <= limit * (1 + 1e-6)
+
+
+def test_random_tries_are_named_by_the_seed_and_the_number_of_the_picture():
+    attack = Spatial(tries=4)
+    one, two = tried(attack, ids=(7, 3)), tried(attack, ids=(3, 9))
+    np.testing.assert_array_equal(one[1], two[0])
+    for other in (one[0], two[1], tried(attack, ids=(3,), seed=1)[0]):
+        assert (other[:, 2] != two[0, :, 2]).all()
+
+
+def test_more_random_tries_find_no_less_and_without_room_nothing():
     classifier, x = world(n=30)
     one, many = (Spatial(tries=tries)(classifier, x, seed=3) for tries in (1, 20))
     assert (many.success | ~one.success).all()

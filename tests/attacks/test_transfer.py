@@ -1,10 +1,13 @@
 """Transfer: the surrogate is attacked, the target judges."""
 
+from dataclasses import dataclass, field
+
 import numpy as np
 import pytest
 
 from hoplon import Classifier
 from hoplon.attacks import PGD, HopSkipJump, Noise
+from hoplon.attacks.base import Attack
 from hoplon.attacks.transfer import Transfer
 from hoplon.core import registry
 from hoplon.core.errors import BoundsError, LabelError
@@ -70,6 +73,47 @@ def test_restarts_go_on_for_what_survives_on_the_target():
     )
     assert many.success.sum() > one.success.sum()
     assert (many.success | ~one.success).all()
+
+
+@pytest.mark.parametrize("targeted", [False, True])
+def test_random_draws_and_goals_are_those_of_the_attack_itself(targeted):
+    world = LinearWorld((4, 3), classes=3, n=30)
+    same = Classifier(linear_model(world.w, world.b, (4, 3)))
+    goal = {"targets": (world.labels + 1) % 3} if targeted else {"labels": world.labels}
+    attack, asked = Noise(restarts=5), {"eps": 3 * world.margin("linf"), "seed": 7, "ids": np.arange(30) + 4}
+    direct = attack(world.classifier, world.x, **goal, **asked)
+    moved = Transfer(attack=attack, surrogate=same)(world.classifier, world.x, **goal, **asked)
+    assert 0 < direct.success.sum() < 30
+    np.testing.assert_array_equal(moved.success, direct.success)
+    np.testing.assert_array_equal(moved.x_adv, direct.x_adv)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Probe(Attack):
+    """Does nothing and remembers what it was asked."""
+
+    norm: str = "linf"
+    eps: float = 0.1
+    couples_examples = False
+    tasks: list = field(default_factory=list, hash=False)
+
+    def perturb(self, classifier, x, task):
+        self.tasks.append(task)
+        return x
+
+
+def test_goal_batch_starts_and_progress_reach_the_inner_attack(world):
+    probe, told = Probe(), []
+    transfer, starts = Transfer(attack=probe, surrogate=with_weights(world, world.w)), 1 - world.x
+    asked = {"starts": starts, "batch_size": 4, "progress": lambda done, n: told.append((done, n))}
+    transfer(world.classifier, world.x, targets=1 - world.labels, **asked)
+    (task,) = probe.tasks
+    assert task.goal.targeted
+    np.testing.assert_array_equal(task.goal.classes, 1 - world.labels)
+    assert task.batch_size == 4
+    np.testing.assert_array_equal(task.starts, starts)
+    task.progress(2, 6)
+    assert told[-1] == (2, 6)
 
 
 def test_any_attack_may_be_the_inner_one(world):

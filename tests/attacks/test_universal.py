@@ -52,6 +52,55 @@ def test_two_sides_pull_apart_and_the_greater_wins():
     np.testing.assert_array_equal(result.success, labels == 1)
 
 
+def two_groups(many, few, margin=0.1):
+    """Images of classes 1 and 2 that fall to class 0 by the first or by the second feature, so much each."""
+    classifier = Classifier(linear_model(np.eye(2, 3, k=1), np.array([0.0, -0.4, -0.4]), (2,)))
+    x = np.repeat(np.float32([[0.4 + margin, 0.1], [0.1, 0.4 + margin]]), (many, few), axis=0)
+    return classifier, x, np.repeat([1, 2], (many, few))
+
+
+def test_those_already_fooled_pull_no_more():
+    """Without a cap nearly all of the radius would go to the many: 10 to 1, where the few need a half."""
+    classifier, x, labels = two_groups(15, 1)
+    attack = UniversalPerturbation(norm="l2", eps=0.2, steps=400)  # a cap at half a margin
+    np.testing.assert_allclose(attack.learn(classifier, x, labels), [-0.15, -((0.2**2 - 0.15**2) ** 0.5)], rtol=0.01)
+    assert attack(classifier, x, labels).success.all()
+    greedy = UniversalPerturbation(norm="l2", eps=0.2, steps=400, confidence=100)
+    np.testing.assert_array_equal(greedy(classifier, x, labels).success, labels == 1)
+
+
+def test_every_image_is_learnt_from():
+    classifier, x, labels = two_groups(16, 16)
+    result = UniversalPerturbation(norm="l2", eps=0.2, images_per_step=8)(classifier, x, labels)
+    assert result.success.all()
+
+
+def test_the_radius_is_not_spent_where_the_box_takes_it_back():
+    """A row of features lies at the bound that the change pulls it to."""
+    w = np.random.default_rng(0).normal(size=(4, 6))
+    classifier = Classifier(linear_model(np.stack([w, -w], -1).reshape(-1, 2) / 2, np.zeros(2), (4, 6)), bounds=(-1, 1))
+    x = np.tile(np.float32(0.5 * np.sign(w)), (8, 1, 1))
+    x[:, 0] = -np.sign(w[0])
+    delta = UniversalPerturbation(norm="l2", eps=0.2).learn(classifier, x, np.zeros(8, int))
+    assert (classifier.predict(x) == 0).all()
+    assert np.abs(delta[0]).max() < 1e-4
+    assert -(delta * w).sum() >= 0.999 * 0.2 * np.linalg.norm(w[1:])
+
+
+def test_the_first_step_is_as_long_as_asked():
+    world, x, labels, _ = one_sided()
+    delta = UniversalPerturbation(eps=0.02, steps=1, step_size=0.3).learn(world.classifier, x, labels)
+    np.testing.assert_allclose(np.abs(delta), 0.3 * 0.02, rtol=1e-5)
+
+
+def test_the_seed_names_what_is_learnt():
+    classifier, x, labels = two_groups(16, 16)
+    attack = UniversalPerturbation(norm="l2", eps=0.05, steps=8, images_per_step=1)
+    one, again, other = (attack.learn(classifier, x, labels, seed=seed) for seed in (1, 1, 2))
+    np.testing.assert_array_equal(one, again)
+    assert not np.array_equal(one, other)
+
+
 def test_it_is_one_change_for_all():
     world, x, labels, _ = one_sided()
     result = UniversalPerturbation(eps=0.01)(world.classifier, x, labels)
@@ -70,8 +119,10 @@ def test_the_change_serves_images_it_has_not_seen():
     clear = np.abs(margin[half:] / eps - 1) > 0.01
     np.testing.assert_array_equal(result.success[clear], (margin[half:] < eps)[clear])
     assert (result.queries == 2).all()
-    held = attack.applied(delta)(world.classifier, x[half:], labels[half:], eps=eps / 2)
-    np.testing.assert_array_equal(held.success[clear], (margin[half:] < eps / 2)[clear])
+    for allowed, reached in ((0.87 * eps, 0.87 * eps), (2 * eps, eps)):  # shrunk to a smaller radius, never grown
+        held = attack.applied(delta)(world.classifier, x[half:], labels[half:], eps=allowed)
+        assert held.success[clear].any()
+        np.testing.assert_array_equal(held.success[clear], (margin[half:] < reached)[clear])
 
 
 def test_radii_of_their_own_scale_the_change():
@@ -91,12 +142,14 @@ def test_neither_the_units_of_images_nor_of_logits_matter(norm):
     np.testing.assert_allclose(two, 255 * one, atol=1e-3)
 
 
-def test_counts_what_it_spends():
+@pytest.mark.parametrize("batch_size, each", [(256, 8), (4, 4)], ids=["whole", "no larger than a batch"])
+def test_counts_what_it_spends(batch_size, each):
     world, x, labels, _ = one_sided()
     before = world.classifier.queries, world.classifier.gradients
-    result = UniversalPerturbation(steps=7, images_per_step=8, eps=1e-5)(world.classifier, x, labels)
-    assert result.gradients.sum() == 7 * 8 == world.classifier.gradients - before[1]
-    assert result.queries.sum() == 7 * 8 + 3 * len(x) == world.classifier.queries - before[0]
+    attack = UniversalPerturbation(steps=7, images_per_step=8, eps=1e-5)
+    result = attack(world.classifier, x, labels, batch_size=batch_size)
+    assert result.gradients.sum() == 7 * each == world.classifier.gradients - before[1]
+    assert result.queries.sum() == 7 * each + 3 * len(x) == world.classifier.queries - before[0]
 
 
 def test_an_infinite_radius_is_refused():

@@ -12,7 +12,7 @@ from ..core.classifier import Classifier
 from ..core.registry import option, register
 from .base import Attack, Task
 from .parts.draws import NOISE
-from .parts.transforms import checked_pictures
+from .parts.layout import picture_layout
 
 SMALL = 64  # pictures up to this side take the constants of CIFAR-10-C, larger ones those of ImageNet-C
 Kind = Literal[
@@ -47,12 +47,13 @@ class Corruption(Attack):
     eps: float | None = option(default=None, help="discard what lies farther than this; no limit when not given", ge=0)
 
     def perturb(self, classifier: Classifier, x: np.ndarray, task: Task) -> np.ndarray:
-        checked_pictures(x)
+        layout = picture_layout(classifier, x.shape[1:])
         low, high = (np.broadcast_to(b, x.shape[1:]) for b in classifier.bounds)
         spoilt = np.empty_like(x)
         for i, picture in enumerate(x):
-            unit = np.clip((picture - low) / (high - low), 0, 1)
-            spoilt[i] = low + (high - low) * corrupted(unit, self.kind, self.severity, task.keys.rng(i, NOISE))
+            unit = layout.seen(np.clip((picture - low) / (high - low), 0, 1)[None])[0]
+            worse = corrupted(unit, self.kind, self.severity, task.keys.rng(i, NOISE))
+            spoilt[i] = low + (high - low) * layout.unseen(worse[None])[0]
         return spoilt
 
 

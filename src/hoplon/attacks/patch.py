@@ -11,8 +11,9 @@ from ..core.classifier import BATCH_SIZE, Classifier, bucket, pad
 from ..core.registry import option, register
 from .base import Attack, Task
 from .parts.draws import START
+from .parts.layout import Layout, picture_layout
 from .parts.together import Applied, batches, enough, pull, shared_rng, spend, training_task
-from .parts.transforms import checked_pictures, placements, warp
+from .parts.transforms import placements, warp
 
 
 @register("attack")
@@ -41,7 +42,6 @@ class AdversarialPatch(Attack):
     confidence: float = option(default=1.0, help="cap of a margin, as a multiple of the median clean one", ge=0)
 
     def perturb(self, classifier: Classifier, x: np.ndarray, task: Task) -> np.ndarray:
-        checked_pictures(x)
         return self._worn(classifier, x, task, self._patch(classifier, x, task))
 
     def learn(
@@ -54,13 +54,12 @@ class AdversarialPatch(Attack):
         seed: int = 0,
         batch_size: int = BATCH_SIZE,
     ) -> np.ndarray:
-        """The patch for pictures x [n, h, w, c]: [h, w, c], as shares of the bounds' range; the outline cuts it."""
+        """The patch for pictures x [n, ...]: [...], as shares of the bounds' range; the outline cuts it."""
         x = classifier.checked_images(x)
-        checked_pictures(x)
         return self._patch(classifier, x, training_task(classifier, x, labels, targets, np.inf, seed, batch_size))
 
     def applied(self, patch: np.ndarray) -> Applied:
-        """An attack that puts a patch learnt before on each picture, in a random place."""
+        """An attack that puts a patch [...] learnt before on each picture, in a random place."""
 
         def change(classifier: Classifier, x: np.ndarray, task: Task) -> np.ndarray:
             return self._worn(classifier, x, task, patch)
@@ -68,17 +67,18 @@ class AdversarialPatch(Attack):
         return Applied(change=change, norm=self.norm, eps=self.eps)
 
     def _patch(self, classifier: Classifier, x: np.ndarray, task: Task) -> np.ndarray:
+        layout = picture_layout(classifier, x.shape[1:])
         cap, classes = enough(classifier, x, task, self.confidence), task.goal.classes.astype(np.int32)
-        rng, step = shared_rng(task.keys, START), classifier.program(learn_step, Aim(task.goal.targeted))
-        mask = ops.convert_to_tensor(outline(self.shape, *x.shape[1:3])[None])
-        state = start(x.shape[1:])
+        rng, step = shared_rng(task.keys, START), classifier.program(learn_step, Aim(task.goal.targeted, layout))
+        mask = ops.convert_to_tensor(outline(self.shape, *layout.shape[:2])[None])
+        state = start(layout.shape)
         size = min(self.images_per_step, task.batch_size)
         for rows in batches(rng, len(x), size, self.steps):
-            per_image = (x[rows], classes[rows], cap[rows], self._places(rng, len(rows), x.shape[1:3]))
+            per_image = (x[rows], classes[rows], cap[rows], self._places(rng, len(rows), layout.shape[:2]))
             rate = ops.convert_to_tensor(np.full(1, self.step_size, np.float32))
             state = step(*(ops.convert_to_tensor(each) for each in per_image), mask, rate, state)
             spend(classifier, task, rows)
-        return backend.to_numpy(state["patch"])[0]
+        return layout.unseen(backend.to_numpy(state["patch"]))[0]
 
     def _places(self, rng: np.random.Generator, n: int, sides: tuple[int, ...]) -> np.ndarray:
         """Random placements whose unturned square lies inside the picture: [n, 4]."""
@@ -89,11 +89,13 @@ class AdversarialPatch(Attack):
 
     def _worn(self, classifier: Classifier, x: np.ndarray, task: Task, patch: np.ndarray) -> np.ndarray:
         """Each picture with the patch in a random place of its own."""
-        mask, put, worn = outline(self.shape, *x.shape[1:3])[None], classifier.program(_put), np.empty_like(x)
-        places = task.keys.draw(np.arange(len(x)), lambda rng, _: self._places(rng, 1, x.shape[1:3])[0])
+        layout, worn = picture_layout(classifier, x.shape[1:]), np.empty_like(x)
+        sides, put, view = layout.shape[:2], classifier.program(put_on, layout), layout.seen(patch[None])
+        mask = outline(self.shape, *sides)[None]
+        places = task.keys.draw(np.arange(len(x)), lambda rng, _: self._places(rng, 1, sides)[0])
         size = min(task.batch_size, bucket(len(x)))
         for at in range(0, len(x), size):
-            some = pad(x[at : at + size], size), patch[None], mask, pad(places[at : at + size], size)
+            some = pad(x[at : at + size], size), view, mask, pad(places[at : at + size], size)
             worn[at : at + size] = backend.to_numpy(put(*map(ops.convert_to_tensor, some)))[: len(x) - at]
         return worn
 
@@ -105,20 +107,16 @@ def outline(shape: str, h: int, w: int) -> np.ndarray:
     return (far <= min(h, w) / 2).astype(np.float32)[..., None]
 
 
-def put_on(classifier: Classifier, x: Any, patch: Any, mask: Any, places: Any) -> Any:
-    """Pictures [n, h, w, c] covered by one patch [1, h, w, c] cut by its mask, each in a place of its own.
+def put_on(classifier: Classifier, layout: Layout, weights: Any, x: Any, patch: Any, mask: Any, places: Any) -> Any:
+    """Pictures [n, ...] covered by one patch [1, h, w, c] cut by its mask, each in a place of its own.
 
     Between picture and patch pixel by pixel, so what lies within the bounds stays there.
     """
     low, high = (ops.convert_to_tensor(b) for b in classifier.bounds)
     cut = ops.concatenate([patch * mask, mask], axis=-1)
     placed = warp(ops.broadcast_to(cut, (ops.shape(x)[0], *cut.shape[1:])), places)
-    cover = placed[..., -1:]
-    return x * (1 - cover) + low * cover + (high - low) * placed[..., :-1]
-
-
-def _put(classifier: Classifier, weights: Any, *tensors: Any) -> Any:
-    return put_on(classifier, *tensors)
+    cover, shown = layout.unseen(placed[..., -1:]), layout.unseen(placed[..., :-1])
+    return x * (1 - cover) + low * cover + (high - low) * shown
 
 
 @dataclass(frozen=True)
@@ -126,6 +124,7 @@ class Aim:
     """What shapes the compiled program."""
 
     targeted: bool
+    layout: Layout
 
 
 def start(dims: tuple[int, ...]) -> dict[str, Any]:
@@ -150,7 +149,8 @@ def learn_step(
     """One step of the patch up the margins of a mini-batch of pictures."""
 
     def total(patch: Any) -> Any:
-        return pull(classifier, aim.targeted, weights, put_on(classifier, x, patch, mask, places), classes, cap), ()
+        worn = put_on(classifier, aim.layout, weights, x, patch, mask, places)
+        return pull(classifier, aim.targeted, weights, worn, classes, cap), ()
 
     gradient = backend.value_and_grad(total)(state["patch"])[1]
     return adam(state, ops.where(ops.isfinite(gradient), gradient, ops.zeros_like(gradient)), rate)

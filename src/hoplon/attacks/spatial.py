@@ -12,7 +12,8 @@ from ..core.classifier import Classifier
 from ..core.registry import option, register
 from .base import Attack, Task
 from .parts import stepping
-from .parts.transforms import checked_pictures, placements, warp
+from .parts.layout import Layout, picture_layout
+from .parts.transforms import placements, warp
 
 
 @register("attack")
@@ -37,7 +38,7 @@ class Spatial(Attack):
     tries: int | None = option(default=None, help="random tries for each picture, in place of the grid", ge=1)
 
     def perturb(self, classifier: Classifier, x: np.ndarray, task: Task) -> np.ndarray:
-        checked_pictures(x)
+        layout = picture_layout(classifier, x.shape[1:])
 
         def first(rows: np.ndarray) -> dict[str, np.ndarray]:
             return {
@@ -46,11 +47,11 @@ class Spatial(Attack):
                 "value": np.full(len(rows), -np.inf, np.float32),
                 "classes": task.goal.classes[rows].astype(np.int32),
                 "eps": task.eps[rows],
-                "table": self._table(rows, x.shape[1:3], task),
+                "table": self._table(rows, layout.shape[:2], task),
             }
 
         found = x.copy()
-        search = Search(self.norm, task.goal.targeted)
+        search = Search(self.norm, task.goal.targeted, layout)
         for rows, final in stepping.run(classifier, look, (search,), first, task, cost=(1, 0)):
             found[rows] = final["best"]
         return found
@@ -80,13 +81,15 @@ class Search:
 
     norm: str
     targeted: bool
+    layout: Layout
 
 
 def look(classifier: Classifier, search: Search, weights: Any, state: stepping.State) -> stepping.State:
     """Place each picture in its next way, and keep the placement of largest loss."""
     low, high = (ops.convert_to_tensor(b) for b in classifier.bounds)
     placement = _row(state["table"], state["used"])
-    moved = ops.minimum(low + warp(state["x"] - low, placement), high)
+    view = warp(search.layout.seen(state["x"] - low), placement)
+    moved = ops.minimum(low + search.layout.unseen(view), high)
     margin = losses.margin(classifier.forward(weights, moved), state["classes"])
     margin = -margin if search.targeted else margin
     near = norms.get(search.norm).size(moved - state["x"]) <= state["eps"]

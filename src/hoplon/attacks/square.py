@@ -3,16 +3,16 @@
 from dataclasses import replace
 from typing import Any, Literal
 
-import keras
 import numpy as np
 from keras import ops
 
-from ..core import backend, losses, norms
+from ..core import losses, norms
 from ..core.classifier import Classifier
 from ..core.registry import option, register
 from .base import Attack, Task
 from .parts import stepping, windows
 from .parts.draws import NOISE
+from .parts.layout import Layout, layout_of
 from .parts.nearest import surely
 
 BLOCK = 256  # queries whose moves are drawn together: what bounds the memory
@@ -46,11 +46,10 @@ class _Search:
 
     def __init__(self, attack: Square, classifier: Classifier, x: np.ndarray, task: Task) -> None:
         self.attack, self.classifier, self.x, self.task = attack, classifier, x, task
-        native = not (classifier.is_keras or classifier.is_function)  # a torch.nn.Module: channels first
-        channels_first = native or keras.config.image_data_format() == "channels_first"
-        self.static = (attack.norm, task.goal.targeted, channels_first and x.ndim == 4)
+        self.layout = layout_of(classifier, x.shape[1:])
+        self.static = (attack.norm, task.goal.targeted, self.layout)
         self.decided = 0
-        self.shape = windows.picture(x.shape[1:], self.static[-1])
+        self.shape = self.layout.shape
         low, high = (np.broadcast_to(b, x.shape[1:]) for b in classifier.bounds)
         self.eps = np.minimum(task.eps, norms.get(attack.norm).measure((high - low)[None])).astype(np.float32)
         self.delta = np.zeros_like(x)
@@ -73,7 +72,7 @@ class _Search:
         else:
             bumps = windows.tile_bumps(self.shape, self.attack.norm)
             drawn = self.task.keys.draw(rows, lambda rng, _: windows.tiles(rng, self.shape, bumps))
-        drawn = backend.to_numpy(windows.unseen(drawn, self.x.shape[1:], self.static[-1]))
+        drawn = self.layout.unseen(drawn)
         size = np.maximum(norms.get(self.attack.norm).measure(drawn), norms.TINY)
         scale = (self.eps / size).astype(np.float32).reshape(-1, *(1,) * (self.x.ndim - 1))
         low, high = self.classifier.bounds
@@ -118,19 +117,19 @@ class _Search:
 
 
 def ask(
-    classifier: Classifier, norm: str, targeted: bool, channels_first: bool, weights: Any, state: stepping.State
+    classifier: Classifier, norm: str, targeted: bool, layout: Layout, weights: Any, state: stepping.State
 ) -> stepping.State:
     """One query for every example of the batch: make the next move, keep it if it is no worse a place."""
     x, delta, used = state["x"], state["delta"], state["used"]
-    low, high = (windows.seen(ops.convert_to_tensor(b) - x, channels_first) for b in classifier.bounds)
+    low, high = (layout.seen(ops.convert_to_tensor(b) - x) for b in classifier.bounds)
     turn = ops.minimum(used, BLOCK - 1)  # one that is done waits at the end of its block
     move = ops.take_along_axis(state["moves"], turn[:, None, None], axis=1)[:, 0]
-    known, view = norms.get(norm), windows.seen(delta, channels_first)
+    known, view = norms.get(norm), layout.seen(delta)
     if norm == "linf":
         view = windows.repaint(view, move, state["eps"], low, high)
     else:
         view = windows.rearrange(view, move, state["eps"], low, high, known)
-    new = windows.unseen(view, delta.shape[1:], channels_first)
+    new = layout.unseen(view)
     logits = classifier.forward(weights, x + new)
     value = (-1.0 if targeted else 1.0) * losses.margin(logits, state["classes"])
     hit, better = surely(value, logits), value > state["value"]

@@ -5,11 +5,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from keras import ops
-from scipy import ndimage
 
-from hoplon.attacks.parts.transforms import checked_pictures, placements, warp
+from hoplon.attacks.parts.transforms import placements, warp
 from hoplon.core import backend
-from hoplon.core.errors import ShapeError
+from warps import of_scipy
 
 PLACES = st.tuples(st.floats(-180, 180), st.floats(0.3, 2), st.floats(-4, 4), st.floats(-4, 4))
 
@@ -20,15 +19,6 @@ def pictures(n=2, shape=(7, 9, 3), seed=0):
 
 def warped(x, *place):
     return backend.to_numpy(warp(ops.convert_to_tensor(x), ops.convert_to_tensor(placements(*place))))
-
-
-def of_scipy(x, degrees, scale, down, right):
-    """The same map by another hand: one picture [h, w, c]."""
-    a, middle = np.deg2rad(degrees), (np.array(x.shape[:2]) - 1) / 2
-    turn = np.array([[np.cos(a), np.sin(a)], [-np.sin(a), np.cos(a)]]) / scale
-    offset = middle - turn @ (middle + np.array([down, right]))
-    each = [ndimage.affine_transform(c, turn, offset, order=1, mode="grid-constant") for c in np.moveaxis(x, -1, 0)]
-    return np.stack(each, axis=-1)
 
 
 def test_nothing_asked_for_nothing_done():
@@ -94,8 +84,3 @@ def test_the_gradient_is_the_adjoint(place):
 
     gradient = backend.to_numpy(backend.value_and_grad(pairing)(ops.convert_to_tensor(x))[1])
     assert (gradient * z).sum() == pytest.approx(float(pairing(ops.convert_to_tensor(z))[0]), abs=1e-3)
-
-
-def test_tables_are_refused_in_our_words():
-    with pytest.raises(ShapeError, match=r"pictures.*Received: shape \(4, 6\)"):
-        checked_pictures(np.zeros((4, 6)))

@@ -9,18 +9,6 @@ from typing import Any
 import numpy as np
 from keras import ops
 
-from ...core.errors import ShapeError
-
-
-def checked_pictures(x: np.ndarray) -> None:
-    """Raise unless x is a batch of pictures [n, height, width, channels]."""
-    if x.ndim != 4:
-        raise ShapeError.expected(
-            "This attack needs pictures [n, height, width, channels].",
-            f"shape {x.shape}",
-            "Grey pictures need a channel axis: x[..., None].",
-        )
-
 
 def placements(degrees: Any, scale: Any, down: Any, right: Any) -> np.ndarray:
     """What `warp` does to a picture: float32 [..., 4], computed on the host.

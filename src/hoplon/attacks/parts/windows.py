@@ -16,13 +16,6 @@ DECAY = {"l2": 2, "l1": 4}  # how steeply the bumps fall off from their centres
 Shape = tuple[int, int, int]
 
 
-def picture(dims: tuple[int, ...], channels_first: bool = False) -> Shape:
-    """An input's shape as (height, width, channels); what is no picture is one row of features."""
-    if len(dims) == 3:
-        return (dims[1], dims[2], dims[0]) if channels_first else (dims[0], dims[1], dims[2])
-    return (dims[0], dims[1], 1) if len(dims) == 2 else (1, int(np.prod(dims)), 1)
-
-
 def shares(queries: np.ndarray, budget: int, first: float) -> np.ndarray:
     """Share of the picture that each query's window covers: halved at fixed parts of the budget."""
     scaled = queries * 10000 // budget
@@ -78,18 +71,6 @@ def tile_bumps(shape: Shape, norm: str) -> np.ndarray:
     move = np.zeros((2, SIGNS), np.float32)
     move[:, [HEIGHT, WIDTH]], move[1, ACROSS] = side, 1
     return backend.to_numpy(bump(ops.convert_to_tensor(move), side, side, DECAY[norm]))[..., 0]
-
-
-def seen(x: Any, channels_first: bool = False) -> Any:
-    """A batch of inputs as pictures [n, height, width, channels]."""
-    if channels_first:
-        return ops.transpose(x, (0, 2, 3, 1))
-    return ops.reshape(x, (-1, *picture(tuple(x.shape[1:]))))
-
-
-def unseen(view: Any, dims: tuple[int, ...], channels_first: bool = False) -> Any:
-    """Pictures as inputs [n, *dims] again."""
-    return ops.transpose(view, (0, 3, 1, 2)) if channels_first else ops.reshape(view, (-1, *dims))
 
 
 # -- moves on tensors --------------------------------------------------------------------------------

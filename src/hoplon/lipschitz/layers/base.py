@@ -97,7 +97,7 @@ class Reparametrised:
         """Set the constant; before `compile`, for a compiled step keeps the one it was traced with."""
         super().set_klip_factor(klip_factor)  # type: ignore[misc]
         if self.built:  # type: ignore[attr-defined]
-            self.projected.assign(ops.full_like(self.projected, float("nan")))
+            self.projected.assign(ops.full(self.projected.shape, float("nan")))
 
     def condense(self) -> None:
         """Make the projected kernel the kernel, so that the optimiser goes on from an orthogonal one."""

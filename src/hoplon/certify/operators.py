@@ -8,6 +8,8 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from ..lipschitz.coverage import coverage, padding_before
+
 UNIT = 2.0**-53
 EXPLICIT = 2**21  # entries of an explicit matrix that are still cheap: 16 MiB
 
@@ -25,12 +27,9 @@ def dense(matrix: np.ndarray) -> float:
 
 def padding(size: int, kernel: int, stride: int, dilation: int, how: str) -> tuple[int, int, int]:
     """Zeros before and after an axis, and the number of windows; as Keras lays them out."""
+    before, windows = padding_before(size, kernel, stride, dilation, how)
     reach = (kernel - 1) * dilation + 1
-    if how == "valid":
-        return 0, 0, (size - reach) // stride + 1
-    windows = -(-size // stride)
-    total = max(0, (windows - 1) * stride + reach - size)
-    return total // 2, total - total // 2, windows
+    return before, max(0, (windows - 1) * stride + reach - size - before), windows
 
 
 def explicit(
@@ -65,7 +64,9 @@ def fourier(
         size, taps, stride, spread = axis
         large = max(size + max(before, after), (taps - 1) * spread + 1)
         grid.append(-(-large // stride) * stride)
-    spread_out = np.zeros((*[(k - 1) * d + 1 for k, d in zip(kernel.shape[:2], dilation, strict=True)], *kernel.shape[2:]))
+    spread_out = np.zeros(
+        (*[(k - 1) * d + 1 for k, d in zip(kernel.shape[:2], dilation, strict=True)], *kernel.shape[2:])
+    )
     spread_out[:: dilation[0], :: dilation[1]] = kernel
     symbols = np.fft.fft2(spread_out, s=grid, axes=(0, 1))  # [gh, gw, channels, filters]
     (gh, gw), (sh, sw) = grid, strides
@@ -89,19 +90,14 @@ def convolution(
 ) -> tuple[float, str]:
     """An upper bound of a zero-padded 2D convolution's norm on a map, and how it was found.
 
-    `kernel` is [kh, kw, channels / groups, filters]. The norm of groups side by side is the largest of theirs. A map
-    of unknown size is taken as one so large that no window count grows any more.
+    `kernel` is [kh, kw, channels / groups, filters]. The norm of groups side by side is the largest of theirs.
     """
-    kernel = np.asarray(kernel, np.float64)
-    known = [size or 2 * taps * spread for size, taps, spread in zip(sizes, kernel.shape[:2], dilation, strict=True)]
+    parts = np.split(np.asarray(kernel, np.float64), groups, axis=3)
     if None in sizes:
-        known = [max(64, size) for size in known]
-    entries = math.prod(known) ** 2 * kernel.shape[2] * kernel.shape[3] // (groups * math.prod(strides))
-    best, methods = 0.0, set()
-    for part in np.split(kernel, groups, axis=3):
-        if None not in sizes and entries <= EXPLICIT:
-            value, method = dense(explicit(part, known, strides, dilation, how)), "exact matrix"
-        else:
-            value, method = fourier(part, known, strides, dilation, how), "fourier"
-        best, methods = max(best, value), methods | {method}
-    return best, "unbounded map, " * (None in sizes) + " and ".join(sorted(methods))
+        windows = coverage(sizes, kernel.shape[:2], strides, dilation, how)
+        return max(dense(part.reshape(-1, part.shape[3])) for part in parts) * windows**0.5, "coverage"
+    known = [int(size) for size in sizes if size is not None]
+    entries = math.prod(known) ** 2 * parts[0].shape[2] * parts[0].shape[3] // math.prod(strides)
+    if entries <= EXPLICIT:
+        return max(dense(explicit(part, known, strides, dilation, how)) for part in parts), "exact matrix"
+    return max(fourier(part, known, strides, dilation, how) for part in parts), "fourier"

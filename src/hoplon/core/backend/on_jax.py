@@ -1,6 +1,7 @@
 """JAX underneath Keras: weights are arguments of every compiled program."""
 
 from collections.abc import Callable
+from contextlib import AbstractContextManager
 from typing import Any
 
 import jax
@@ -90,3 +91,8 @@ def version() -> str:
 def devices() -> list[str]:
     """Devices the framework sees."""
     return [f"{d.platform}: {d.device_kind}" for d in jax.devices()]
+
+
+def double_precision() -> AbstractContextManager[Any]:
+    """JAX computes in float32 unless it is told to."""
+    return jax.enable_x64(True)

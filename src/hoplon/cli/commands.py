@@ -6,7 +6,7 @@ from typing import Any
 import click
 
 from .. import __version__
-from .flags import Attacks, ladder, model_and_data
+from .flags import SEED, Attacks, also_anywhere, ladder, model_and_data
 
 BACKENDS = ("tensorflow", "jax", "torch")
 
@@ -22,6 +22,7 @@ def hoplon(backend: str | None, debug: bool) -> None:
     hoplon demo                                       trains two small models and audits them
     hoplon audit model.keras --data DIR|file.npz      the whole audit, one report
     hoplon attack pgd model.keras --data digits       one attack, its adversarial images saved
+    hoplon train lipschitz --data mnist --recipe mnist-0.3    a network with certificates
     """
 
 
@@ -66,6 +67,36 @@ def audit(
 @hoplon.group(cls=Attacks)
 def attack() -> None:
     """Run one attack and save what it finds. `hoplon attack NAME --help` shows its options."""
+
+
+@hoplon.group()
+def train() -> None:
+    """Train a network one can trust. `hoplon train lipschitz --help` shows its recipes."""
+
+
+@train.command()
+@click.option(
+    "--data", required=True, help="A name (digits, mnist, ...) or a path, as for `audit`; train and test split."
+)
+@click.option("--recipe", required=True, help="mnist-0.3, mnist-1.58, fashion, hkr, hkr-auto.")
+@click.option("--epochs", type=click.IntRange(min=1), default=None, help="Instead of the recipe's.")
+@click.option("--width", type=click.IntRange(min=2), default=None, help="Channels of the first layers; the recipe's.")
+@click.option("--limit", type=click.IntRange(min=1), default=None, help="Use at most so many images.")
+@click.option("--seed", type=SEED, default=0, show_default=True, help="Names the random draws.")
+@click.option("--out", type=click.Path(path_type=Path), default=None, help="Folder.  [default: runs/train-RECIPE]")
+@click.option("--quiet", is_flag=True, help="Print nothing but errors.")
+@also_anywhere
+def lipschitz(data: str, recipe: str, out: Path | None, **options: Any) -> None:
+    """Train a 1-Lipschitz network and certify it on the test images.
+
+    The same command goes on after the last whole epoch of an interrupted training.
+    """
+    from .running import require_backend
+
+    require_backend()
+    from .training import train_and_save
+
+    train_and_save(recipe, data, out=out or Path("runs") / f"train-{recipe}", **options)
 
 
 @hoplon.command()

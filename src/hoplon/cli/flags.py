@@ -23,7 +23,7 @@ class Radius(click.ParamType):
             self.fail(f"{value!r} is not a number or a fraction such as 8/255.", param, ctx)
 
 
-def _also_anywhere(command: Callable[..., Any]) -> Callable[..., Any]:
+def also_anywhere(command: Callable[..., Any]) -> Callable[..., Any]:
     """`--backend` and `--debug` after the command too; both were read before anything was imported."""
     command = click.option("--debug", is_flag=True, expose_value=False, help="Show the traceback of an error.")(command)
     choices = click.Choice(["tensorflow", "jax", "torch"])
@@ -67,7 +67,7 @@ def model_and_data(command: Callable[..., Any]) -> Callable[..., Any]:
         )
     ):
         command = decorate(command)
-    return _also_anywhere(command)
+    return also_anywhere(command)
 
 
 def ladder(ctx: click.Context, param: click.Parameter, values: tuple[str, ...]) -> dict[str, tuple[str, ...]]:

@@ -111,6 +111,33 @@ def test_the_best_patch_is_found_and_fells_what_the_best_patch_fells(shape, targ
     np.testing.assert_array_equal(own, ideal)
 
 
+def test_every_picture_pulls_toward_its_own_goal():
+    """Half of the pictures fall where the first colour is taken from them, the other half by the second."""
+    w = np.tile(np.eye(2, 3, k=1), (np.prod(SIDES), 1)) / np.prod(SIDES)
+    classifier = Classifier(linear_model(w, np.array([0.4, 0.0, 0.0]), (*SIDES, 2)))
+    labels = np.tile([1, 2], 4)
+    x = np.float32([[0.6, 0.1], [0.1, 0.6]])[labels - 1, None, None] * np.ones((*SIDES, 1), "float32")
+    attack = AdversarialPatch(shape="square", smallest=0.9, rotation=0, steps=20, confidence=10)
+    patch = attack.learn(classifier, x, labels)
+    np.testing.assert_allclose(patch[outline("square", *SIDES)[..., 0] > 0], 0.0, atol=1e-3)
+    assert attack(classifier, x, labels).success.all()
+
+
+def test_a_slope_that_is_not_finite_spoils_nothing():
+    """A third colour, absent from the pictures, counts by its root: infinitely steep, and alike for both classes."""
+
+    def model(x):
+        return ops.mean(x[..., :2], axis=(1, 2)) + ops.mean(ops.sqrt(x[..., 2:]), axis=(1, 2))
+
+    seen, x = world()
+    x = np.concatenate([x, np.zeros_like(x[..., :1])], axis=-1)
+    attack = AdversarialPatch(shape="square", largest=0.5, steps=20, confidence=10)
+    patch = attack.learn(Classifier(model), x, np.ones(len(x), int))
+    assert np.isfinite(patch).all()
+    best = attack.learn(seen, x[..., :2], np.ones(len(x), int))
+    np.testing.assert_allclose(patch[..., :2], best, atol=1e-3)
+
+
 def test_the_first_step_is_as_long_as_asked():
     classifier, x = world()
     patch = AdversarialPatch(steps=1, step_size=0.1).learn(classifier, x)

@@ -16,6 +16,7 @@ from hoplon.attacks.parts.layout import Layout
 from hoplon.attacks.parts.transforms import placements
 from hoplon.attacks.patch import adam, outline, put_on, start
 from hoplon.core import backend
+from hoplon.core.errors import ShapeError
 from worlds import linear_model
 
 SIDES = (10, 12)
@@ -214,3 +215,12 @@ def test_counts_what_it_spends(batch_size, each):
     result = AdversarialPatch(steps=3, images_per_step=8)(classifier, x, batch_size=batch_size)
     assert result.gradients.sum() == 3 * each == classifier.gradients - before[1]
     assert result.queries.sum() == 3 * each + 3 * len(x) == classifier.queries - before[0]
+
+
+@pytest.mark.parametrize("shape", [(SIDES[0], 1, 2), (*SIDES, 1), (2, *SIDES), (1, *SIDES, 2)], ids=str)
+def test_a_patch_of_another_shape_is_refused(shape):
+    classifier, x = world()
+    with pytest.raises(
+        ShapeError, match=rf"shape of one image, \(10, 12, 2\).*Received: shape \({shape[0]}, .*Learn it"
+    ):
+        AdversarialPatch().applied(np.ones(shape, "float32"))(classifier, x)

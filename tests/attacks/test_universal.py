@@ -6,7 +6,7 @@ import pytest
 from hoplon import Classifier
 from hoplon.attacks import UniversalPerturbation
 from hoplon.core import norms
-from hoplon.core.errors import OptionError
+from hoplon.core.errors import OptionError, ShapeError
 from worlds import LinearWorld, linear_model
 
 
@@ -169,3 +169,11 @@ def test_counts_what_it_spends(batch_size, each):
 def test_an_infinite_radius_is_refused():
     with pytest.raises(OptionError, match="eps"):
         UniversalPerturbation(eps=float("inf"))
+
+
+@pytest.mark.parametrize("shape", [(6,), (1, 6), (4, 1), (1, 4, 6)], ids=str)
+def test_a_change_of_another_shape_is_refused(shape):
+    world, x, labels, _ = one_sided()
+    attack = UniversalPerturbation().applied(np.zeros(shape, "float32"))
+    with pytest.raises(ShapeError, match=r"shape of one image, \(4, 6\).*Received: shape \("):
+        attack(world.classifier, x, labels)

@@ -12,7 +12,7 @@ from ..core.registry import option, register
 from .base import Attack, Task
 from .parts.draws import START
 from .parts.layout import Layout, picture_layout
-from .parts.together import Applied, batches, enough, pull, shared_rng, spend, training_task
+from .parts.together import Applied, batches, enough, fitting, pull, shared_rng, spend, training_task
 from .parts.transforms import placements, warp
 
 
@@ -62,7 +62,7 @@ class AdversarialPatch(Attack):
         """An attack that puts a patch [...] learnt before on each picture, in a random place."""
 
         def change(classifier: Classifier, x: np.ndarray, task: Task) -> np.ndarray:
-            return self._worn(classifier, x, task, patch)
+            return self._worn(classifier, x, task, fitting(patch, x))
 
         return Applied(change=change, norm=self.norm, eps=self.eps)
 

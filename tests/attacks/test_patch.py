@@ -16,7 +16,7 @@ from hoplon.attacks.parts.layout import Layout
 from hoplon.attacks.parts.transforms import placements
 from hoplon.attacks.patch import adam, outline, put_on, start
 from hoplon.core import backend
-from hoplon.core.errors import ShapeError
+from hoplon.core.errors import OptionError, ShapeError
 from worlds import linear_model
 
 SIDES = (10, 12)
@@ -224,3 +224,12 @@ def test_a_patch_of_another_shape_is_refused(shape):
         ShapeError, match=rf"shape of one image, \(10, 12, 2\).*Received: shape \({shape[0]}, .*Learn it"
     ):
         AdversarialPatch().applied(np.ones(shape, "float32"))(classifier, x)
+
+
+def test_sizes_in_the_wrong_order_are_refused():
+    AdversarialPatch(smallest=0.4, largest=0.4)
+    said = r"^`smallest` must be at most `largest`\. Received: smallest=0\.4, largest=0\.3\.$"
+    with pytest.raises(OptionError, match=said):
+        AdversarialPatch(smallest=0.4, largest=0.3)
+    with pytest.raises(OptionError, match=r"Received: smallest=0\.1, largest=0\.05"):
+        AdversarialPatch(largest=0.05)

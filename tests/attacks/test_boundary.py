@@ -66,14 +66,16 @@ def test_ends_a_hair_beyond_the_boundary():
     assert (beyond < 2 * HAIR * result.distance * np.linalg.norm(gap)).all()
 
 
-def test_a_target_is_reached_from_the_start_that_is_given():
-    world = LinearWorld((12,), classes=4, n=6)
-    targets = (world.labels + 1) % 4
-    pool = np.random.default_rng(1).uniform(0, 1, (100, 12)).astype("float32")
-    starts = np.stack([pool[world.classifier.predict(pool) == t][0] for t in targets])
-    result = Boundary(queries=200)(world.classifier, world.x, targets=targets, starts=starts)
+def test_a_target_that_no_random_picture_meets_is_reached_from_the_start_that_is_given():
+    """The target is a corner of the box that 24 features share: nearly all of them must be close to one."""
+    classifier = Classifier(linear_model(np.eye(1, 2, k=1).repeat(24, axis=0) / 24, np.array([0.0, -0.9]), (24,)))
+    rng = np.random.default_rng(0)
+    x, starts = (rng.uniform(low, high, (4, 24)).astype("float32") for low, high in ((0.4, 0.6), (0.92, 1.0)))
+    targets = np.ones(4, int)
+    result = Boundary(queries=200)(classifier, x, targets=targets, starts=starts)
     assert (result.predictions == targets).all()
-    assert (result.distance < L2.measure(starts - world.x)).all()
+    assert (result.distance < L2.measure(starts - x)).all()
+    assert not Boundary(queries=200)(classifier, x, targets=targets).success.any()
 
 
 def test_a_walk_is_named_by_the_seed_and_the_number_of_the_picture():

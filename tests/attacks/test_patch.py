@@ -16,6 +16,7 @@ from hoplon.attacks.parts.layout import Layout
 from hoplon.attacks.parts.transforms import placements
 from hoplon.attacks.patch import adam, outline, put_on, start
 from hoplon.core import backend
+from hoplon.core.errors import OptionError, ShapeError
 from worlds import linear_model
 
 SIDES = (10, 12)
@@ -111,6 +112,33 @@ def test_the_best_patch_is_found_and_fells_what_the_best_patch_fells(shape, targ
     np.testing.assert_array_equal(own, ideal)
 
 
+def test_every_picture_pulls_toward_its_own_goal():
+    """Half of the pictures fall where the first colour is taken from them, the other half by the second."""
+    w = np.tile(np.eye(2, 3, k=1), (np.prod(SIDES), 1)) / np.prod(SIDES)
+    classifier = Classifier(linear_model(w, np.array([0.4, 0.0, 0.0]), (*SIDES, 2)))
+    labels = np.tile([1, 2], 4)
+    x = np.float32([[0.6, 0.1], [0.1, 0.6]])[labels - 1, None, None] * np.ones((*SIDES, 1), "float32")
+    attack = AdversarialPatch(shape="square", smallest=0.9, rotation=0, steps=20, confidence=10)
+    patch = attack.learn(classifier, x, labels)
+    np.testing.assert_allclose(patch[outline("square", *SIDES)[..., 0] > 0], 0.0, atol=1e-3)
+    assert attack(classifier, x, labels).success.all()
+
+
+def test_a_slope_that_is_not_finite_spoils_nothing():
+    """A third colour, absent from the pictures, counts by its root: infinitely steep, and alike for both classes."""
+
+    def model(x):
+        return ops.mean(x[..., :2], axis=(1, 2)) + ops.mean(ops.sqrt(x[..., 2:]), axis=(1, 2))
+
+    seen, x = world()
+    x = np.concatenate([x, np.zeros_like(x[..., :1])], axis=-1)
+    attack = AdversarialPatch(shape="square", largest=0.5, steps=20, confidence=10)
+    patch = attack.learn(Classifier(model), x, np.ones(len(x), int))
+    assert np.isfinite(patch).all()
+    best = attack.learn(seen, x[..., :2], np.ones(len(x), int))
+    np.testing.assert_allclose(patch[..., :2], best, atol=1e-3)
+
+
 def test_the_first_step_is_as_long_as_asked():
     classifier, x = world()
     patch = AdversarialPatch(steps=1, step_size=0.1).learn(classifier, x)
@@ -187,3 +215,21 @@ def test_counts_what_it_spends(batch_size, each):
     result = AdversarialPatch(steps=3, images_per_step=8)(classifier, x, batch_size=batch_size)
     assert result.gradients.sum() == 3 * each == classifier.gradients - before[1]
     assert result.queries.sum() == 3 * each + 3 * len(x) == classifier.queries - before[0]
+
+
+@pytest.mark.parametrize("shape", [(SIDES[0], 1, 2), (*SIDES, 1), (2, *SIDES), (1, *SIDES, 2)], ids=str)
+def test_a_patch_of_another_shape_is_refused(shape):
+    classifier, x = world()
+    with pytest.raises(
+        ShapeError, match=rf"shape of one image, \(10, 12, 2\).*Received: shape \({shape[0]}, .*Learn it"
+    ):
+        AdversarialPatch().applied(np.ones(shape, "float32"))(classifier, x)
+
+
+def test_sizes_in_the_wrong_order_are_refused():
+    AdversarialPatch(smallest=0.4, largest=0.4)
+    said = r"^`smallest` must be at most `largest`\. Received: smallest=0\.4, largest=0\.3\.$"
+    with pytest.raises(OptionError, match=said):
+        AdversarialPatch(smallest=0.4, largest=0.3)
+    with pytest.raises(OptionError, match=r"Received: smallest=0\.1, largest=0\.05"):
+        AdversarialPatch(largest=0.05)

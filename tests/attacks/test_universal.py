@@ -6,7 +6,7 @@ import pytest
 from hoplon import Classifier
 from hoplon.attacks import UniversalPerturbation
 from hoplon.core import norms
-from hoplon.core.errors import OptionError
+from hoplon.core.errors import OptionError, ShapeError
 from worlds import LinearWorld, linear_model
 
 
@@ -42,20 +42,21 @@ def test_the_change_is_the_best_one_and_fits_its_ball(norm):
     assert w @ delta >= 0.999 * eps * np.linalg.norm(w, ord=dual)
 
 
-def test_two_sides_pull_apart_and_the_greater_wins():
-    """A change can fell one class or the other; a cap that did not hold would leave it between them."""
-    world = LinearWorld((4, 6), classes=2, n=60)
-    few = np.concatenate([np.flatnonzero(world.labels == 1), np.flatnonzero(world.labels == 0)[:3]])
-    x, labels = world.x[few], world.labels[few]
-    eps = 1.2 * world.margin("linf").max()
-    result = UniversalPerturbation(eps=eps)(world.classifier, x, labels)
-    np.testing.assert_array_equal(result.success, labels == 1)
+@pytest.mark.parametrize("confidence, reached", [(0.2, 0.12), (0.5, 0.15), (1.0, 0.2), (100.0, 0.3)])
+def test_two_sides_pull_apart_and_the_greater_wins_by_no_more_than_its_cap(confidence, reached):
+    """The many stop to pull once they are fooled by their cap, and the few hold the change there."""
+    classifier = Classifier(linear_model(np.array([[-1.0, 1.0]]), np.array([0.5, -0.5]), (1,)))
+    x = np.repeat(np.float32([[0.6], [0.4]]), (13, 3), axis=0)
+    labels = np.repeat([1, 0], (13, 3))
+    attack = UniversalPerturbation(eps=0.3, confidence=confidence)
+    np.testing.assert_allclose(attack.learn(classifier, x, labels), [-reached], atol=1e-3)
+    np.testing.assert_array_equal(attack(classifier, x, labels).success, labels == 1)
 
 
-def two_groups(many, few, margin=0.1):
+def two_groups(many, few, margins=(0.1, 0.1)):
     """Images of classes 1 and 2 that fall to class 0 by the first or by the second feature, so much each."""
     classifier = Classifier(linear_model(np.eye(2, 3, k=1), np.array([0.0, -0.4, -0.4]), (2,)))
-    x = np.repeat(np.float32([[0.4 + margin, 0.1], [0.1, 0.4 + margin]]), (many, few), axis=0)
+    x = np.repeat(np.float32([[0.4 + margins[0], 0.1], [0.1, 0.4 + margins[1]]]), (many, few), axis=0)
     return classifier, x, np.repeat([1, 2], (many, few))
 
 
@@ -133,6 +134,19 @@ def test_radii_of_their_own_scale_the_change():
     np.testing.assert_array_equal(result.success, np.arange(len(x)) % 2 == 1)
 
 
+def test_every_image_pulls_within_its_own_radius():
+    """Each group climbs to its cap, half of the median margin: 0.1 + c by a radius of 0.2, 0.05 + c by one of 0.1."""
+    classifier, x, labels = two_groups(8, 8, margins=(0.1, 0.05))
+    turns = np.arange(16).reshape(2, 8).T.ravel()
+    x, labels, eps = x[turns], labels[turns], np.tile(np.float32([0.2, 0.1]), 8)
+    result = UniversalPerturbation(norm="l2", steps=400)(classifier, x, labels, eps=eps)
+    assert result.success.all()
+    first = (0.1 + 0.075 / 2) / 0.2
+    own = (np.arange(16), labels - 1)  # the other feature may be at the edge of the box already
+    moved = (result.x_adv - x)[own] / eps
+    np.testing.assert_allclose(moved, np.tile([-first, -((1 - first**2) ** 0.5)], 8), rtol=0.01)
+
+
 @pytest.mark.parametrize("norm", ["linf", "l2"])
 def test_neither_the_units_of_images_nor_of_logits_matter(norm):
     world, x, labels, _ = one_sided()
@@ -155,3 +169,11 @@ def test_counts_what_it_spends(batch_size, each):
 def test_an_infinite_radius_is_refused():
     with pytest.raises(OptionError, match="eps"):
         UniversalPerturbation(eps=float("inf"))
+
+
+@pytest.mark.parametrize("shape", [(6,), (1, 6), (4, 1), (1, 4, 6)], ids=str)
+def test_a_change_of_another_shape_is_refused(shape):
+    world, x, labels, _ = one_sided()
+    attack = UniversalPerturbation().applied(np.zeros(shape, "float32"))
+    with pytest.raises(ShapeError, match=r"shape of one image, \(4, 6\).*Received: shape \("):
+        attack(world.classifier, x, labels)

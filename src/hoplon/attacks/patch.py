@@ -8,11 +8,12 @@ from keras import ops
 
 from ..core import backend
 from ..core.classifier import BATCH_SIZE, Classifier, bucket, pad
+from ..core.errors import OptionError
 from ..core.registry import option, register
 from .base import Attack, Task
 from .parts.draws import START
 from .parts.layout import Layout, picture_layout
-from .parts.together import Applied, batches, enough, pull, shared_rng, spend, training_task
+from .parts.together import Applied, batches, enough, fitting, pull, shared_rng, spend, training_task
 from .parts.transforms import placements, warp
 
 
@@ -41,6 +42,12 @@ class AdversarialPatch(Attack):
     step_size: float = option(default=0.05, help="learning rate, as a share of the range of the pictures", gt=0)
     confidence: float = option(default=1.0, help="cap of a margin, as a multiple of the median clean one", ge=0)
 
+    def __post_init__(self) -> None:
+        if self.smallest > self.largest:
+            raise OptionError.expected(
+                "`smallest` must be at most `largest`.", f"smallest={self.smallest:g}, largest={self.largest:g}"
+            )
+
     def perturb(self, classifier: Classifier, x: np.ndarray, task: Task) -> np.ndarray:
         return self._worn(classifier, x, task, self._patch(classifier, x, task))
 
@@ -62,7 +69,7 @@ class AdversarialPatch(Attack):
         """An attack that puts a patch [...] learnt before on each picture, in a random place."""
 
         def change(classifier: Classifier, x: np.ndarray, task: Task) -> np.ndarray:
-            return self._worn(classifier, x, task, patch)
+            return self._worn(classifier, x, task, fitting(patch, x))
 
         return Applied(change=change, norm=self.norm, eps=self.eps)
 
@@ -83,7 +90,7 @@ class AdversarialPatch(Attack):
     def _places(self, rng: np.random.Generator, n: int, sides: tuple[int, ...]) -> np.ndarray:
         """Random placements whose unturned square lies inside the picture: [n, 4]."""
         turn = rng.uniform(-self.rotation, self.rotation, n)
-        scale = rng.uniform(min(self.smallest, self.largest), self.largest, n)
+        scale = rng.uniform(self.smallest, self.largest, n)
         down, right = (rng.uniform(-1, 1, n) * (side - scale * min(sides)) / 2 for side in sides)
         return placements(turn, scale, down, right)
 

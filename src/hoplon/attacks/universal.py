@@ -11,7 +11,7 @@ from ..core.classifier import BATCH_SIZE, Classifier
 from ..core.registry import option, register
 from .base import Attack, Task
 from .parts.draws import START
-from .parts.together import Applied, batches, enough, pull, shared_rng, spend, training_task
+from .parts.together import Applied, batches, enough, fitting, pull, shared_rng, spend, training_task
 
 
 @register("attack")
@@ -58,7 +58,7 @@ class UniversalPerturbation(Attack):
         size = norms.get(self.norm).measure(delta[None]).astype(np.float32)
 
         def change(classifier: Classifier, x: np.ndarray, task: Task) -> np.ndarray:
-            return _moved(x, delta, np.minimum(1, task.eps / np.maximum(size, norms.TINY)))
+            return _moved(x, fitting(delta, x), np.minimum(1, task.eps / np.maximum(size, norms.TINY)))
 
         return Applied(change=change, norm=self.norm, eps=self.eps)
 

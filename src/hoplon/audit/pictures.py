@@ -1,26 +1,31 @@
 """Adversarial images for people: PNG files and npz sets."""
 
 import io
-from typing import Any
 
 import numpy as np
 from PIL import Image
 
+from ..attacks.parts.layout import COLOURS, layout_of
+from ..core.classifier import Classifier
 from .store import Store, Table, write_atomic
 from .work import Case
 
 SHOWN = 8  # examples in the report
 
 
-def as_unit(images: np.ndarray, bounds: tuple[Any, Any]) -> np.ndarray:
-    """Images [n, ...] mapped to [0, 1] and to [n, height, width, channels], whatever they were."""
-    low, high = bounds
-    unit = np.clip((images - low) / (high - low), 0, 1)
-    if unit.ndim == 4 and unit.shape[1] in (1, 3) and unit.shape[3] not in (1, 3):
-        return np.moveaxis(unit, 1, 3)
-    if unit.ndim == 4:
-        return unit if unit.shape[3] in (1, 3) else unit[..., : 3 if unit.shape[3] > 3 else 1]
-    return unit.reshape(len(unit), *(unit.shape[1:3] if unit.ndim == 3 else (1, -1)), 1)  # what is no picture: a strip
+def as_unit(classifier: Classifier, images: np.ndarray) -> np.ndarray:
+    """Images [n, ...] of a classifier mapped to [0, 1], as people see them: [n, height, width, 1 or 3].
+
+    Of two channels the first is shown, of more than three the first three; what is no picture is a strip.
+    """
+    low, high = classifier.bounds
+    return _visible(classifier, (images - low) / (high - low))
+
+
+def _visible(classifier: Classifier, unit: np.ndarray) -> np.ndarray:
+    view = layout_of(classifier, unit.shape[1:]).seen(np.clip(unit, 0, 1))
+    channels = view.shape[-1]
+    return view if channels in COLOURS else view[..., : 3 if channels > 3 else 1]
 
 
 def to_png(unit: np.ndarray) -> bytes:
@@ -31,11 +36,11 @@ def to_png(unit: np.ndarray) -> bytes:
     return file.getvalue()
 
 
-def difference_png(delta: np.ndarray, span: float) -> tuple[bytes, float]:
+def difference_png(classifier: Classifier, delta: np.ndarray, span: float) -> tuple[bytes, float]:
     """A change around grey, amplified by the power of two that fills the range best; and that factor."""
     largest = float(np.abs(delta).max()) / span
     factor = float(2.0 ** np.floor(np.log2(0.5 / largest))) if largest > 0 else 1.0
-    return to_png(as_unit(0.5 + factor * delta[None] / span, (0.0, 1.0))[0]), factor
+    return to_png(_visible(classifier, 0.5 + factor * delta[None] / span)[0]), factor
 
 
 def _finite(value: float) -> float | None:
@@ -52,12 +57,11 @@ def choose(worst: Table, rung: int) -> np.ndarray:
 
 def examples(case: Case, worst: Table, clean: Table, norm: str, eps_text: str, rung: int, store: Store) -> list[dict]:
     """Clean image, amplified difference and adversarial image of a few examples, with what the model said."""
-    bounds = case.classifier.bounds
-    rows = []
+    classifier, rows = case.classifier, []
     for i in choose(worst, rung):
         number = int(worst["id"][i])
         x, x_adv = case.x[number].astype(np.float32), worst["x_adv"][i]
-        difference, factor = difference_png(x_adv - x, case.span)
+        difference, factor = difference_png(classifier, x_adv - x, case.span)
         rows.append(
             {
                 "id": number,
@@ -70,9 +74,9 @@ def examples(case: Case, worst: Table, clean: Table, norm: str, eps_text: str, r
                 "adv_prediction": int(worst["prediction"][i]),
                 "adv_confidence": _finite(worst["confidence"][i]),
                 "amplification": factor,
-                "clean_png": store.put_artifact(to_png(as_unit(x[None], bounds)[0]), ".png"),
+                "clean_png": store.put_artifact(to_png(as_unit(classifier, x[None])[0]), ".png"),
                 "diff_png": store.put_artifact(difference, ".png"),
-                "adv_png": store.put_artifact(to_png(as_unit(x_adv[None], bounds)[0]), ".png"),
+                "adv_png": store.put_artifact(to_png(as_unit(classifier, x_adv[None])[0]), ".png"),
             }
         )
     return rows
@@ -95,7 +99,7 @@ def save_set(case: Case, worst: Table, norm: str, ladder: tuple[str, ...], attac
         attack=np.array(attacks)[worst["by"][at]],
     )
     write_atomic(store.folder / "adversarial" / f"{norm}.npz", file.getvalue())
-    sheet = contact_sheet(as_unit(worst["x_adv"][at[:100]], case.classifier.bounds))
+    sheet = contact_sheet(as_unit(case.classifier, worst["x_adv"][at[:100]]))
     write_atomic(store.folder / "adversarial" / f"{norm}.png", to_png(sheet))
 
 

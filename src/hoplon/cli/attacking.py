@@ -43,14 +43,14 @@ def attack_and_save(
     goal = {"labels": images.y} if target is None else {"targets": np.full(len(images), target)}
     with counting(attack.name, quiet) as progress:
         result = attack(classifier, images.x, **goal, seed=seed, ids=ids, batch_size=batch_size, progress=progress)
-    _save(result, images, ids, classifier.bounds, out)
+    _save(result, images, ids, classifier, out)
     if not quiet:
         for line in _lines(result, attack, classifier, target):
             click.echo(line)
         click.echo(f"Saved: {out / 'adversarial.npz'}, {out / 'adversarial.png'}, {out / 'result.json'}")
 
 
-def _save(result: Any, images: Any, ids: np.ndarray, bounds: Any, out: Path) -> None:
+def _save(result: Any, images: Any, ids: np.ndarray, classifier: Any, out: Path) -> None:
     at = np.flatnonzero(result.success & (result.distance > 0))
     file = io.BytesIO()
     np.savez_compressed(
@@ -64,7 +64,7 @@ def _save(result: Any, images: Any, ids: np.ndarray, bounds: Any, out: Path) -> 
     write_atomic(out / "adversarial.npz", file.getvalue())
     write_json(out / "result.json", result.summary())
     shown = result.x_adv[at[:100]] if len(at) else images.x[:10].astype(np.float32)
-    write_atomic(out / "adversarial.png", to_png(contact_sheet(as_unit(shown, bounds))))
+    write_atomic(out / "adversarial.png", to_png(contact_sheet(as_unit(classifier, shown))))
 
 
 def _lines(result: Any, attack: Any, classifier: Any, target: int | None) -> list[str]:

@@ -36,6 +36,9 @@ def _snake(name: str) -> str:
 def _said_plainly(error: ValidationError, cls: type) -> OptionError:
     """Pydantic's first complaint in the words of our errors."""
     first = error.errors()[0]
+    raised = first.get("ctx", {}).get("error")
+    if isinstance(raised, OptionError):  # a class that compares its own options has said it already
+        return raised
     where = ".".join(str(part) for part in first["loc"]) or cls.__name__
     if first["type"] in ("unexpected_keyword_argument", "extra_forbidden"):
         known = ", ".join(field.name for field in dataclasses.fields(cls))  # type: ignore[arg-type]

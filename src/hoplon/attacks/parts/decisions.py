@@ -8,6 +8,7 @@ from ...core import norms
 from ...core.classifier import Classifier
 from ..base import Task
 from .draws import START
+from .layout import Layout, layout_of
 
 FINEST = 2.0**-20  # share of a way that float32 and a forward pass still tell apart
 TRIES = 100  # points asked for one that meets the goal
@@ -45,7 +46,7 @@ def begin(oracle: Oracle, x: np.ndarray, rows: np.ndarray) -> tuple[np.ndarray, 
     """
     task, points = oracle.task, x[rows].copy()
     low, high = (np.broadcast_to(b, x.shape[1:]) for b in oracle.classifier.bounds)
-    found = np.zeros(len(rows), bool)
+    layout, found = layout_of(oracle.classifier, x.shape[1:]), np.zeros(len(rows), bool)
     if task.starts is not None:
         found = oracle.met(rows, task.starts[rows])
         points[found] = task.starts[rows[found]]
@@ -54,17 +55,18 @@ def begin(oracle: Oracle, x: np.ndarray, rows: np.ndarray) -> tuple[np.ndarray, 
         open_ = np.flatnonzero(~found & (oracle.left(rows) > 0))
         if not len(open_):
             break
-        tried = np.stack([low + (high - low) * _grey(rngs[i], turn, x.shape[1:]) for i in open_]).astype(np.float32)
+        tried = np.stack([low + (high - low) * _picture(rngs[i], turn, layout) for i in open_]).astype(np.float32)
         met = oracle.met(rows[open_], tried)
         points[open_[met]], found[open_[met]] = tried[met], True
     return points, found
 
 
-def _grey(rng: np.random.Generator, turn: int, shape: tuple[int, ...]) -> np.ndarray:
-    """A random picture with values in [0, 1]: uniform, of extremes, or of one colour, by turns."""
-    if turn % 3 == 2 and len(shape) > 1:
-        return np.broadcast_to(rng.random((*(1,) * (len(shape) - 1), shape[-1])), shape)
-    drawn = rng.random(shape)
+def _picture(rng: np.random.Generator, turn: int, layout: Layout) -> np.ndarray:
+    """A random picture [...] with values in [0, 1]: uniform, of extremes, or of one colour, by turns."""
+    if turn % 3 == 2 and len(layout.dims) > 1:  # features of a table that are all alike tell little
+        colour = rng.random(layout.shape[-1])
+        return layout.unseen(np.broadcast_to(colour, (1, *layout.shape)))[0]
+    drawn = rng.random(layout.dims)
     return np.round(drawn) if turn % 3 == 1 else drawn
 
 

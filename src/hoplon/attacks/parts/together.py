@@ -9,6 +9,7 @@ from keras import ops
 
 from ...core import losses
 from ...core.classifier import Classifier, bucket
+from ...core.errors import ShapeError
 from ..base import Attack, Task, goal_of
 from .draws import Keys
 
@@ -64,6 +65,17 @@ def training_task(
     goal = goal_of(classifier, classifier.predict(x, batch_size), labels, targets)
     none = np.zeros(n, np.int64)
     return Task(goal, np.full(n, eps, np.float32), Keys(seed, np.arange(n)), none, none.copy(), batch_size)
+
+
+def fitting(shared: np.ndarray, x: np.ndarray) -> np.ndarray:
+    """What all images [n, ...] share, [...], as it is; a `ShapeError` where it is not of the shape of one image."""
+    if shared.shape != x.shape[1:]:
+        raise ShapeError.expected(
+            f"The change must have the shape of one image, {x.shape[1:]}.",
+            f"shape {shared.shape}",
+            "Learn it on images of this shape.",
+        )
+    return shared
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)

@@ -133,9 +133,9 @@ class Reparametrised:
             config["activation"] = None
         layer = self.stock.from_config(config)
         layer.build(self.built_on)
-        layer.kernel.assign(self.wbar)
+        layer.kernel.assign(ops.copy(self.wbar))  # never one buffer for two models: JAX gives it away
         if self.use_bias:
-            layer.bias.assign(self.bias)
+            layer.bias.assign(ops.copy(self.bias))
         return layer
 
     def vanilla(self, x: Any) -> Any:

@@ -59,7 +59,7 @@ def test_only_the_backend_names_a_framework(path):
 
 @pytest.mark.parametrize("path", FILES, ids=lambda p: str(p.relative_to(SRC)))
 def test_below_the_audit_nothing_speaks_or_writes(path):
-    if room_of(path) in {"core", "attacks", "lipschitz", "certify", "explain"}:
+    if room_of(path) in {"core", "attacks", "lipschitz", "certify", "explain"} and path.name != "callbacks.py":
         heard = {"print", "open", "input", "np.random.seed", "keras.utils.set_random_seed"} & set(calls(path))
         assert not heard
         if "backend" not in path.parts:

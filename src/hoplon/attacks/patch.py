@@ -8,9 +8,9 @@ from keras import ops
 
 from ..core import backend
 from ..core.classifier import BATCH_SIZE, Classifier, bucket, pad
+from ..core.draws import START
 from ..core.registry import option, register
 from .base import Attack, Task
-from .parts.draws import START
 from .parts.together import Applied, batches, enough, pull, shared_rng, spend, training_task
 from .parts.transforms import checked_pictures, placements, warp
 

@@ -9,10 +9,10 @@ from keras import ops
 
 from ..core import backend, losses, norms
 from ..core.classifier import Classifier
+from ..core.draws import NOISE
 from ..core.registry import option, register
 from .base import Attack, Task
 from .parts import stepping, windows
-from .parts.draws import NOISE
 from .parts.nearest import surely
 
 BLOCK = 256  # queries whose moves are drawn together: what bounds the memory

@@ -38,7 +38,8 @@ class Counterfactual(Explainer):
         default="logit", help="what changes sign: the target's logit, or its difference to the strongest other class"
     )
     length: Literal["value", "distance"] = option(
-        default="value", help="length of a step: |f|, for 1-Lipschitz networks, or |f| / |gradient| for any network"
+        default="value",
+        help="length of a step: value, of f, for 1-Lipschitz networks; or distance, to f = 0 were f linear",
     )
 
     def attribute(self, classifier: Classifier, x: np.ndarray, task: Task) -> Found:

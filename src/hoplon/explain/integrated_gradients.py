@@ -15,7 +15,7 @@ from .parts.slopes import Slopes, one_hot, rows, slopes
 class IntegratedGradients(Explainer):
     """The gradient integrated from a baseline to the image (Sundararajan et al. 2017, arXiv:1703.01365).
 
-    Times their difference, it sums to f(image) - f(baseline), f the class's logit. The path is integrated by
+    Multiplied by image - baseline, it sums to f(image) - f(baseline), f the class's logit. The path is integrated by
     Gauss-Legendre over pieces, cut at the kinks of the network until each piece, and the sum, are right to
     `tolerance` of the largest logit at either end; or until `steps` gradients are spent on looking for the cuts
     (the attributions themselves then cost `nodes` gradients a piece). What is missing still is never shared out:

@@ -3,6 +3,7 @@
 >>> python docs/generate.py --check
 """
 
+import inspect
 import sys
 from pathlib import Path
 
@@ -26,6 +27,20 @@ def attacks() -> str:
     return "\n".join(lines) + "\n"
 
 
+def explain() -> str:
+    """Every explainer with its options."""
+    methods = registry.methods("explainer")
+    lines = ["# Explanations\n", NOTE, "| name | what it gives | attributions | source |", "|---|---|---|---|"]
+    for name, cls in methods.items():
+        unit = "shares of the logit's rise" if cls.sums_to_rise else "slopes of the logit"
+        lines.append(f"| [`{name}`](#{name}) | {_first(cls)} | {unit} | {cls.paper} |")
+    for name, cls in methods.items():
+        lines += [f"\n## {name}\n", f"`hoplon.explain.{cls.__name__}`: {_told(cls)}"]
+        rows = [f"| `{row['name']}` | `{_short(row['default'])}` | {row['help']} |" for row in registry.describe(cls)]
+        lines += ["\n| option | default | what it is |", "|---|---|---|", *rows] if rows else []
+    return "\n".join(lines) + "\n"
+
+
 def checks() -> str:
     """Every pre-flight check, and what each preset runs."""
     lines = ["# Checks and presets\n", NOTE, "## Pre-flight checks\n", "| id | question |", "|---|---|"]
@@ -45,6 +60,11 @@ def _first(thing: object) -> str:
     return (thing.__doc__ or "").splitlines()[0]
 
 
+def _told(thing: object) -> str:
+    """A docstring as text, its example left out."""
+    return inspect.cleandoc(thing.__doc__ or "").partition("\n>>>")[0].strip()
+
+
 def _short(value: object) -> str:
     return f"{value:.4g}" if isinstance(value, float) else str(value)
 
@@ -53,7 +73,7 @@ def _said(options: dict[str, object]) -> str:
     return f" ({', '.join(f'{k}={v}' for k, v in options.items())})" if options else ""
 
 
-PAGES = {"attacks.md": attacks, "checks.md": checks}
+PAGES = {"attacks.md": attacks, "checks.md": checks, "explain.md": explain}
 
 
 def main() -> int:

@@ -17,6 +17,7 @@ _HOMES = {  # public name -> the module it lives in; nothing below is imported b
     "Classifier": "hoplon.core.classifier",
     "attacks": "hoplon.attacks",
     "audit": "hoplon.audit",
+    "explain": "hoplon.explain",
     "zoo": "hoplon.zoo",
 }
 

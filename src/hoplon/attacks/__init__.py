@@ -7,22 +7,12 @@
 
 from typing import Any
 
-from ..core import backend
+from ..core import rooms
 
 
 def __getattr__(name: str) -> Any:
-    if not name[0].isupper():  # a module of this folder, found by the import system itself
-        raise AttributeError(name)
-    backend.require()
-    from ..core import registry
-
-    for method in registry.methods("attack").values():
-        if method.__name__ == name:
-            return method
-    raise AttributeError(f"module 'hoplon.attacks' has no attribute {name!r}")
+    return rooms.find_class("attack", __name__, name)
 
 
 def __dir__() -> list[str]:
-    from ..core import registry
-
-    return sorted(method.__name__ for method in registry.methods("attack").values())
+    return rooms.class_names("attack")

@@ -9,10 +9,10 @@ from typing import Any, ClassVar
 import numpy as np
 
 from ..core import norms
-from ..core.classifier import BATCH_SIZE, Classifier, decide
+from ..core.classifier import BATCH_SIZE, Classifier, checked_batch_size, decide
+from ..core.draws import Keys, checked_keys
 from ..core.errors import LabelError, ModelError, OptionError, ShapeError
 from ..core.results import AttackResult
-from .parts.draws import Keys
 
 BLOCK = 8  # batches that an attack is given at once: what it holds besides images in and out stays that small
 Progress = Callable[[int, int], None]  # examples decided so far, examples in all
@@ -113,13 +113,14 @@ class Attack(ABC):
                 "An attack needs a Classifier.", type(classifier).__name__, "Wrap it: Classifier(model, bounds=(0, 1))."
             )
         x = classifier.checked_images(x)
-        ids = _checked_ids(ids, len(x), seed, batch_size)
+        keys = checked_keys(seed, ids, len(x))
+        checked_batch_size(batch_size)
         clean = decide(classifier.logits(x, batch_size))
         goal = goal_of(classifier, clean, labels, targets)
         task = Task(
             goal,
             _radii(self.eps if eps is None else eps, len(x)),
-            Keys(seed, ids),
+            keys,
             np.ones(len(x), np.int64),
             np.zeros(len(x), np.int64),
             batch_size,
@@ -211,18 +212,6 @@ def _checked_starts(classifier: Classifier, starts: Any, shape: tuple[int, ...])
     if starts.shape != shape:
         raise ShapeError.expected(f"`starts` must hold one image per example, {shape}.", f"shape {starts.shape}")
     return starts
-
-
-def _checked_ids(ids: Any, n: int, seed: int, batch_size: int) -> np.ndarray:
-    """Numbers of the examples int64 [n]; they name the random draws together with the seed."""
-    if batch_size < 1:
-        raise OptionError.expected("`batch_size` must be at least 1.", batch_size)
-    if not 0 <= seed < 2**63:
-        raise OptionError.expected("`seed` must lie between 0 and 2**63 - 1.", seed)
-    numbers = np.arange(n) if ids is None else np.asarray(ids)
-    if numbers.shape != (n,) or numbers.dtype.kind not in "iu" or (n and numbers.min() < 0):
-        raise OptionError.expected(f"`ids` must be {n} whole numbers from 0.", f"shape {numbers.shape}")
-    return numbers.astype(np.int64)
 
 
 def _radii(eps: Any, n: int) -> np.ndarray:

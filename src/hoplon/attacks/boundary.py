@@ -6,10 +6,10 @@ import numpy as np
 
 from ..core import norms
 from ..core.classifier import Classifier
+from ..core.draws import NOISE
 from ..core.registry import option, register
 from .base import Attack, Task
 from .parts.decisions import FINEST, Oracle, approach, begin, column, just_beyond, walked, way
-from .parts.draws import NOISE
 
 HOME = 24  # queries kept for the way straight to the boundary at the end
 PROBE = 10  # steps between two looks at whether the sideways part alone meets the goal

@@ -6,10 +6,10 @@ import numpy as np
 
 from ..core import norms
 from ..core.classifier import Classifier
+from ..core.draws import NOISE
 from ..core.registry import option, register
 from .base import Attack, Task
 from .parts.decisions import FINEST, Oracle, approach, begin, column, just_beyond, walked, way
-from .parts.draws import NOISE
 
 HALVINGS = 25  # of a step that leads back to the wrong side
 

@@ -6,9 +6,9 @@ import numpy as np
 
 from ..core import norms
 from ..core.classifier import Classifier
+from ..core.draws import NOISE
 from ..core.registry import option, register
 from .base import Attack, Task
-from .parts.draws import NOISE
 
 
 @register("attack")

@@ -8,10 +8,10 @@ from keras import ops
 
 from ..core import losses, norms
 from ..core.classifier import Classifier
+from ..core.draws import NOISE
 from ..core.registry import option, register
 from .base import Attack, Task
 from .parts import stepping, windows
-from .parts.draws import NOISE
 from .parts.layout import Layout, layout_of
 from .parts.nearest import surely
 

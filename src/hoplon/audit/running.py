@@ -10,9 +10,10 @@ import numpy as np
 from ..artifacts import load_model, sha256
 from ..artifacts.model_file import model_format
 from ..core import backend
-from ..core.classifier import BATCH_SIZE, Classifier, say_bounds
+from ..core.classifier import BATCH_SIZE, Classifier, checked_batch_size, say_bounds
 from ..core.digests import array_digest, model_digest
-from ..core.errors import BoundsError, DataError, OptionError
+from ..core.draws import checked_keys
+from ..core.errors import BoundsError, DataError
 from ..core.results import AuditReport
 from ..zoo import datasets
 from ..zoo.datasets.arrays import as_labels
@@ -64,7 +65,8 @@ def run(
     """
     started = time.perf_counter()
     store = Store(Path(out))
-    _check_numbers(seed, batch_size)
+    checked_batch_size(batch_size)
+    checked_keys(seed, None, 0)
     images = load_data(data, split, None if rescale else bounds, size)
     declared = bounds is not None or isinstance(model, Classifier)
     bounds = _bounds_of(model, bounds, images)
@@ -103,13 +105,6 @@ def _carry_out(story: gather.Story, store: Store, watch: engine.Watcher, started
 def _named(thing: Any) -> str:
     """What a person would type for it."""
     return str(thing) if isinstance(thing, (str, Path)) else ""
-
-
-def _check_numbers(seed: int, batch_size: int) -> None:
-    if batch_size < 1:
-        raise OptionError.expected("`batch_size` must be at least 1.", batch_size)
-    if not 0 <= seed < 2**63:
-        raise OptionError.expected("`seed` must lie between 0 and 2**63 - 1.", seed)
 
 
 def _bounds_of(model: Any, bounds: Any, images: datasets.Dataset) -> Any:

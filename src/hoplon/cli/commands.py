@@ -6,7 +6,7 @@ from typing import Any
 import click
 
 from .. import __version__
-from .flags import SEED, Attacks, also_anywhere, ladder, model_and_data
+from .flags import SEED, Attacks, Explains, also_anywhere, ladder, model_and_data, model_and_images
 
 BACKENDS = ("tensorflow", "jax", "torch")
 
@@ -23,6 +23,7 @@ def hoplon(backend: str | None, debug: bool) -> None:
     hoplon audit model.keras --data DIR|file.npz      the whole audit, one report
     hoplon attack pgd model.keras --data digits       one attack, its adversarial images saved
     hoplon train lipschitz --data mnist --recipe mnist-0.3    a network with certificates
+    hoplon explain model.keras --data digits          why the model says what it says, a picture
     """
 
 
@@ -99,6 +100,32 @@ def lipschitz(data: str, recipe: str, out: Path | None, **options: Any) -> None:
     train_and_save(recipe, data, out=out or Path("runs") / f"train-{recipe}", **options)
 
 
+@hoplon.command(cls=Explains)
+@model_and_images
+@click.option(
+    "--method",
+    default="saliency",
+    show_default=True,
+    metavar="NAME",
+    help="How; `hoplon list explainers` names what there is, and `--method NAME --help` shows its flags.",
+)
+@click.option(
+    "--target",
+    default="label",
+    show_default=True,
+    metavar="CLASS",
+    help="Class to explain: label, prediction, runner-up, a class's number or name, or one number for each label, "
+    'e.g. "1,0,3,2".',
+)
+@click.option("--out", type=click.Path(path_type=Path), default=Path("runs/explain"), show_default=True, help="Folder.")
+@click.option("--quiet", is_flag=True, help="Print nothing but errors.")
+def explain(method: Any, model: str, data: str, **options: Any) -> None:
+    """Say why a MODEL says what it says: what speaks for a class in each image, green for more, red for less."""
+    from .explaining import explain_and_save
+
+    explain_and_save(method, model, data, **options)
+
+
 @hoplon.command()
 @click.argument("run", type=click.Path(path_type=Path))
 def report(run: Path) -> None:
@@ -109,7 +136,7 @@ def report(run: Path) -> None:
 
 
 @hoplon.command(name="list")
-@click.argument("what", type=click.Choice(["attacks", "checks", "datasets", "presets"]))
+@click.argument("what", type=click.Choice(["attacks", "checks", "datasets", "explainers", "presets"]))
 def list_(what: str) -> None:
     """List what there is, one line each."""
     from .running import require_backend

@@ -32,6 +32,11 @@ def also_anywhere(command: Callable[..., Any]) -> Callable[..., Any]:
 
 def model_and_data(command: Callable[..., Any]) -> Callable[..., Any]:
     """Options that say what to test on what."""
+    limit = click.option("--limit", type=click.IntRange(min=1), default=None, help="Attack at most so many images.")
+    return _model_and_data(command, limit)
+
+
+def _model_and_data(command: Callable[..., Any], how_many: Callable[..., Any]) -> Callable[..., Any]:
     for decorate in reversed(
         (
             click.argument("model", type=click.Path(dir_okay=True)),
@@ -59,7 +64,7 @@ def model_and_data(command: Callable[..., Any]) -> Callable[..., Any]:
                 help="Resize the pictures of a folder.",
             ),
             click.option("--split", default="test", show_default=True, help="Part of the data."),
-            click.option("--limit", type=click.IntRange(min=1), default=None, help="Attack at most so many images."),
+            how_many,
             click.option("--seed", type=SEED, default=0, show_default=True, help="Names the random draws."),
             click.option(
                 "--batch-size", type=click.IntRange(min=1), default=256, show_default=True, help="Images at once."
@@ -130,6 +135,57 @@ def _command(name: str, method: Any) -> click.Command:
     for row in reversed(described):
         command = _option(row)(command)
     return click.command(name, help=summary, short_help=summary.split(" (")[0])(command)
+
+
+class Explains(click.Command):
+    """A command with `--method NAME`, and a flag per field of the explainer of that name."""
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        """Look for the method first: which flags there are depends on it."""
+        from .running import require_backend
+
+        require_backend()
+        from ..core import registry
+
+        words = iter(args)
+        for word in words:
+            flag, _, value = word.partition("=")
+            if flag == "--method":
+                ctx.meta["method"] = (value or next(words, "")).replace("-", "_")
+        ctx.meta["explainer"] = registry.find("explainer", ctx.meta.get("method", "saliency"))
+        return super().parse_args(ctx, args)
+
+    def get_params(self, ctx: click.Context) -> list[click.Parameter]:
+        """The command's own parameters, and before them those of the method."""
+        common = super().get_params(ctx)
+        return common if "explainer" not in ctx.meta else [*_parameters(ctx.meta["explainer"]), *common]
+
+    def invoke(self, ctx: click.Context) -> Any:
+        """Build the explainer from its flags; the command gets it as `method`."""
+        own = {parameter.name for parameter in _parameters(ctx.meta["explainer"])}
+        options = {name: ctx.params.pop(name) for name in own if name is not None}
+        ctx.params["method"] = ctx.meta["explainer"](**options)
+        return super().invoke(ctx)
+
+
+def _parameters(method: Any) -> list[click.Parameter]:
+    """The flags of a method, as click's parameters."""
+    from ..core import registry
+
+    def nothing() -> None:
+        return
+
+    for row in reversed(registry.describe(method)):
+        nothing = _option(row)(nothing)
+    return list(reversed(getattr(nothing, "__click_params__", [])))
+
+
+def model_and_images(command: Callable[..., Any]) -> Callable[..., Any]:
+    """Options that say what to explain."""
+    images = click.option(
+        "--images", type=click.IntRange(min=1), default=10, show_default=True, help="Explain so many, of every class."
+    )
+    return _model_and_data(command, images)
 
 
 def _option(row: dict[str, Any]) -> Callable[..., Any]:

@@ -11,7 +11,7 @@ import numpy as np
 from keras import ops
 
 from . import backend, tail
-from .errors import BoundsError, LabelError, ModelError, ShapeError
+from .errors import BoundsError, LabelError, ModelError, OptionError, ShapeError
 
 BATCH_SIZE = 256
 
@@ -248,6 +248,13 @@ def as_batch(x: np.ndarray) -> np.ndarray:
 def decide(logits: np.ndarray) -> np.ndarray:
     """Class with the largest logit, int64 [n]; -1 where any logit is not finite (argmax would pick the NaN)."""
     return np.where(np.isfinite(logits).all(axis=-1), logits.argmax(axis=-1), -1)
+
+
+def checked_batch_size(batch_size: int) -> int:
+    """A number of images in flight: at least one."""
+    if batch_size < 1:
+        raise OptionError.expected("`batch_size` must be at least 1.", batch_size)
+    return batch_size
 
 
 def bucket(n: int) -> int:

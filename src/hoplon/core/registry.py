@@ -20,7 +20,10 @@ from pydantic.dataclasses import dataclass as validated
 from .errors import OptionError
 
 T = TypeVar("T")
-_ROOMS = {"attack": "hoplon.attacks"}  # kind -> the package whose modules declare its methods
+_ROOMS = {
+    "attack": "hoplon.attacks",
+    "explainer": "hoplon.explain",
+}  # kind -> the package whose modules declare its methods
 _METHODS: dict[str, dict[str, type]] = {kind: {} for kind in _ROOMS}
 
 

@@ -59,6 +59,46 @@ class AttackResult:
         }
 
 
+@dataclass(frozen=True, kw_only=True)
+class Explanation:
+    """Why a classifier said what it said: how much each feature of each image speaks for a class.
+
+    A positive attribution says: more of this feature, more of that class. What else a method has to tell
+    is in `extras`, one row per image; each method's docstring names its own.
+    """
+
+    attributions: np.ndarray  # [n, ...] float32, in the shape of the images
+    targets: np.ndarray  # [n] int64, the class that is explained; -1 where there is none to explain
+    values: np.ndarray  # [n] float64, what is explained, at the image: the logit of that class unless the method says
+    predictions: np.ndarray  # [n] int64, the class of x; -1 where a logit is not finite
+    extras: dict[str, np.ndarray] = field(default_factory=dict)  # name -> [n, ...]
+    method: Any = field(repr=False)  # the explainer: a frozen value
+
+    def summary(self) -> dict[str, Any]:
+        """The method, and the middle and the largest of what there is one number of per image; safe for JSON."""
+        squares = np.square(self.attributions, dtype=np.float64)
+        numbers = {"value": self.values, "size": np.sqrt(squares.sum(axis=tuple(range(1, squares.ndim))))}
+        numbers |= {name: extra for name, extra in self.extras.items() if extra.ndim == 1}
+        return {
+            "method": record(self.method),
+            "n": len(self.targets),
+            "as_predicted": int((self.targets == self.predictions).sum()),
+            "numbers": {name: _spread(each) for name, each in numbers.items()},
+        }
+
+
+def _spread(numbers: np.ndarray) -> dict[str, float | int | None]:
+    """Median and largest of the finite ones by magnitude, and how many are not finite; of truths, how many."""
+    if numbers.dtype == bool:
+        return {"true": int(numbers.sum())}
+    sizes = np.abs(numbers[np.isfinite(numbers)].astype(np.float64))
+    return {
+        "median": float(np.median(sizes)) if len(sizes) else None,
+        "largest": float(sizes.max()) if len(sizes) else None,
+        "not_finite": int(len(numbers) - len(sizes)),
+    }
+
+
 def eight_bits(x: np.ndarray, bounds: tuple[Any, Any]) -> np.ndarray:
     """Images [n, ...] as a file of 8 bits would give them back: on 256 levels between the bounds, float32.
 

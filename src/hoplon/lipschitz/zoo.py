@@ -31,7 +31,8 @@ class Seeded:
     """Makes layers whose weights are drawn from one seed, each from a number of its own."""
 
     def __init__(self, seed: int, orthogonalizer: str) -> None:
-        self._seeds, self._options = count(1000 * seed), {"orthogonalizer": orthogonalizer}
+        self._seeds = count(1000 * seed)
+        self._options: dict[str, Any] = {"orthogonalizer": orthogonalizer}
 
     def _start(self) -> Any:
         return SpectralInitializer(base_initializer=keras.initializers.Orthogonal(seed=next(self._seeds)))

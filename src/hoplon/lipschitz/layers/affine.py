@@ -14,6 +14,7 @@ from keras import ops
 from ...core.errors import OptionError
 from .base import Lipschitz, Reparametrised
 from .convolution import Windows
+from .operator_norm import OperatorNorm
 from .reshaped import ReshapedKernel
 
 
@@ -53,7 +54,9 @@ class WithIdentity:
 
 
 @keras.saving.register_keras_serializable(package="hoplon")
-class AffineResidualConv2D(WithIdentity, Windows, ReshapedKernel, Reparametrised, Lipschitz, keras.layers.Conv2D):
+class AffineResidualConv2D(
+    WithIdentity, OperatorNorm, Windows, ReshapedKernel, Reparametrised, Lipschitz, keras.layers.Conv2D
+):
     """`act(a x + (1 - a) conv(x) + b)`: [n, h, w, c] to the same; `filters` must be c."""
 
     stock = keras.layers.Conv2D

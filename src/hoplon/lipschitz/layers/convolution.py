@@ -8,6 +8,7 @@ from keras import ops
 from ...core.errors import OptionError, ShapeError
 from ..coverage import coverage
 from .base import Lipschitz, Reparametrised
+from .operator_norm import OperatorNorm
 from .reshaped import ReshapedKernel
 
 TINY = 1e-12  # a kernel of zeros stays one instead of becoming NaN
@@ -76,8 +77,11 @@ class SpectralConv1D(Windows, ReshapedKernel, Reparametrised, Lipschitz, keras.l
 
 
 @keras.saving.register_keras_serializable(package="hoplon")
-class SpectralConv2D(Windows, ReshapedKernel, Reparametrised, Lipschitz, keras.layers.Conv2D):
+class SpectralConv2D(OperatorNorm, Windows, ReshapedKernel, Reparametrised, Lipschitz, keras.layers.Conv2D):
     """Convolution with an orthogonal reshaped kernel: [n, h, w, channels] to [n, h / stride, w / stride, filters].
+
+    `scale` makes its norm at most 1: "coverage" by how often windows read a pixel, for maps of any size; "norm" by
+    the operator's own norm on the map it was built for, which lets more of the signal through.
 
     >>> SpectralConv2D(8, 3)(np.ones((1, 5, 5, 3))).shape
     (1, 5, 5, 8)

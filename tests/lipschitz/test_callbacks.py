@@ -191,7 +191,7 @@ def test_a_monitor_writes_singular_values(target, tmp_path):
         np.testing.assert_allclose(values, np.linalg.svd(kernel, compute_uv=False), rtol=1e-5)
     firsts = [ln["singular_values"][0] for ln in lines if ln["layer"] == "first"]
     if target == "wbar":
-        assert max(firsts) <= 1.0 + 1e-6
+        assert 0.999 < min(firsts) <= max(firsts) <= 1.0 + 1e-6
     else:
         assert len(set(firsts)) > 4  # as it is after each batch, not as it was when the epoch began
 
@@ -216,7 +216,7 @@ class SortAll(keras.layers.Layer):
 
 
 def test_the_wasserstein_distance_of_a_black_image_and_a_square():
-    """The first example of the reference work: images of 64 x 64, black against +-1 squares of 30% of the area.
+    """The first example of the reference work, in narrow: 64 x 64 black images against +-1 squares, 30% of the area.
 
     The distance is ||square|| = sqrt(35^2) = 35 and no 1-Lipschitz network can exceed it.
     """
@@ -232,7 +232,7 @@ def test_the_wasserstein_distance_of_a_black_image_and_a_square():
         [
             keras.Input((64, 64)),
             keras.layers.Flatten(),
-            *[part for units in (128, 64, 32) for part in (SpectralDense(units), SortAll())],
+            *[part for units in (32, 16, 8) for part in (SpectralDense(units), SortAll())],
             FrobeniusDense(1),
         ]
     )

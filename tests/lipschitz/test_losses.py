@@ -276,8 +276,7 @@ def test_weights_of_a_whole_batch_for_parts_of_it():
         assert np.mean(halves) == pytest.approx(number(whole(y, f)), rel=1e-5)
 
 
-def test_equal_columns_have_a_finite_gradient():
-    """The distance of a column to itself is a square root at zero."""
+def test_distances_of_columns():
     value = ops.convert_to_numpy(formulas.pair_distances(ops.convert_to_tensor(W.astype("float32"))))
     expected = np.linalg.norm(W[:, :, None] - W[:, None, :], axis=0)
     np.testing.assert_allclose(value, expected, atol=1e-5)

@@ -305,6 +305,18 @@ def test_a_head_that_changed_changes_the_loss_of_a_compiled_step(make, by_name):
     assert np.abs(numpy(layer.kernel) - before).max() > 1e-6  # x = 0: this gradient is that of the distances
 
 
+def test_equal_columns_have_a_finite_gradient():
+    """Their distance is a square root at zero, or at what rounding leaves of it."""
+    model = network("functional")
+    kernel = np.array([[0.3, 0.3, -0.7], [0.1, 0.1, 0.9]])
+    model.get_layer("logits").set_weights([kernel, np.zeros(C)])
+    model.compile(optimizer="sgd", loss=losses.EMMA("logits"))
+    fit(model, *blobs(), epochs=1)
+    trained = numpy(model.get_layer("logits").kernel)
+    assert np.isfinite(trained).all()
+    assert np.abs(trained - kernel).max() > 1e-4
+
+
 def test_a_head_is_found_again_in_a_loaded_model(tmp_path):
     model = network("functional")
     model.compile(optimizer="sgd", loss=losses.EMMA(model.get_layer("logits")))

@@ -1,7 +1,7 @@
 """Callbacks for networks of Lipschitz layers and losses with parameters; all of them act inside a compiled fit.
 
-On JAX the trainer keeps the model's variables to itself during an epoch. A callback that reads or writes one between
-batches asks for them first; it costs a copy of the state, so nothing here does without need.
+On JAX the trainer keeps the model's variables to itself during an epoch; a callback that asks for `self.model` has
+Keras give them back. It costs a copy of the state, so nothing here asks in a batch without need.
 """
 
 import json
@@ -14,7 +14,7 @@ import numpy as np
 from keras import ops
 
 from ..core.errors import ModelError, OptionError
-from .condensing import attach_state, condense
+from .condensing import condense
 from .losses.base import ScheduledLoss, give_state, holds, scheduled_losses
 
 
@@ -88,7 +88,6 @@ class MonitorCallback(keras.callbacks.Callback):
 
     def write(self, batch: int | None) -> None:
         """Append a line for each layer."""
-        attach_state(self.model)
         self.file.parent.mkdir(parents=True, exist_ok=True)
         with self.file.open("a", encoding="utf-8") as file:
             for layer in self.watched():
@@ -152,7 +151,6 @@ class LossParamScheduler(keras.callbacks.Callback):
         value = float(np.interp(self.step, self.xp, self.fp))
         if value == self.last:
             return
-        attach_state(self.model)
         for loss in losses_with(self.model, self.param_name):
             loss.scheduled_parameter(self.param_name).assign(value)
         self.last = value

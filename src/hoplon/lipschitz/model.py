@@ -85,6 +85,10 @@ class Sequential(Condensable, keras.Sequential):
         ours = [layer for layer in in_order(self.layers) if isinstance(layer, Lipschitz)]
         for layer in ours:
             layer.set_klip_factor(self.k_coef_lip ** (1 / len(ours)))
+        for inner in self.layers:
+            if isinstance(inner, Sequential):
+                part = sum(isinstance(layer, Lipschitz) for layer in in_order(inner.layers))
+                inner.k_coef_lip = self.k_coef_lip ** (part / len(ours)) if ours else 1.0
 
     def get_config(self) -> dict[str, Any]:
         return {**super().get_config(), "k_coef_lip": self.k_coef_lip}

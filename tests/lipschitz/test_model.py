@@ -15,6 +15,7 @@ from hoplon.lipschitz.layers import (
     FrobeniusDense,
     GroupSort2,
     Householder,
+    MaxMin,
     ScaledAveragePooling2D,
     SpectralConv2D,
     SpectralDense,
@@ -147,6 +148,19 @@ def test_condensing_changes_the_kernel_and_not_the_function():
     assert not np.allclose(array(model.layers[0].kernel), kernel)
     assert norm(array(model.layers[0].kernel)) <= 2**0.5 * (1 + 1e-6)
     np.testing.assert_allclose(array(model(x)), before, rtol=1e-4, atol=1e-4)
+
+
+def test_an_activation_that_is_a_layer_is_part_of_the_layer(tmp_path):
+    x = keras.Input((6,))
+    doubled = SpectralDense(4, activation=MaxMin())(x)
+    assert doubled.shape == (None, 8)
+    model = Model(x, SpectralDense(4, activation=Householder(theta_initializer="random_normal"))(doubled))
+    assert len(model.trainable_weights) == 5
+    model.compile("sgd", "mse")
+    model.fit(batch(4, 6), batch(4, 4), verbose=0)
+    model.save(tmp_path / "m.keras")
+    for other in (keras.models.load_model(tmp_path / "m.keras"), model.vanilla_export()):
+        np.testing.assert_allclose(array(other(batch(4, 6))), array(model(batch(4, 6))), atol=1e-5)
 
 
 def is_stored(layer):

@@ -113,8 +113,8 @@ class Model(Condensable, keras.Model):
     <Functional name=model, built=True>
     """
 
-    def __init__(self, *args: Any, **options: Any) -> None:
-        super().__init__(*args, **options)
+    def __init__(self, *args: Any, **kwargs: Any) -> None:  # Keras loads a graph by these very names
+        super().__init__(*args, **kwargs)
         if is_graph(self):
             heads = {id(tensor._keras_history[0]) for tensor in self.outputs}
             inner = [op for op in self.operations if not is_known(op) or (is_disjoint(op) and id(op) not in heads)]

@@ -66,6 +66,13 @@ class Reparametrised:
         self.wbar = self.add_weight(initializer="zeros", name="wbar", **like)
         never = keras.initializers.Constant(float("nan"))  # equals no kernel: nothing is stored yet
         self.projected = self.add_weight(initializer=never, name="projected", **like)
+        if isinstance(self.activation, keras.layers.Layer) and not self.activation.built:
+            self.activation.build(super().compute_output_shape(input_shape))  # type: ignore[misc]
+
+    def compute_output_shape(self, input_shape: Any) -> Any:
+        shape = super().compute_output_shape(input_shape)  # type: ignore[misc]
+        own = isinstance(self.activation, keras.layers.Layer)  # MaxMin doubles the channels
+        return self.activation.compute_output_shape(shape) if own else shape
 
     def weight(self, training: bool | None) -> Any:
         """The kernel of this call, in the compute dtype."""

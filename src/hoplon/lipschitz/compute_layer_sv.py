@@ -17,9 +17,9 @@ from .layers.base import Reparametrised
 L = keras.layers
 Range = tuple[float | None, float | None]
 
-KERNELS = (L.Conv1D, L.Conv2D, L.Conv3D, L.Conv1DTranspose, L.Conv2DTranspose, L.Conv3DTranspose)
+KERNELS: tuple[type, ...] = (L.Conv1D, L.Conv2D, L.Conv3D, L.Conv1DTranspose, L.Conv2DTranspose, L.Conv3DTranspose)
 KERNELS += (L.DepthwiseConv1D, L.DepthwiseConv2D, PadConv2D)
-MAPS = (ScaledAverage, ScaledGlobal, InvertibleDownSampling, InvertibleUpSampling, L.AveragePooling1D)
+MAPS: tuple[type, ...] = (ScaledAverage, ScaledGlobal, InvertibleDownSampling, InvertibleUpSampling, L.AveragePooling1D)
 MAPS += (L.AveragePooling2D, L.AveragePooling3D, L.GlobalAveragePooling1D, L.GlobalAveragePooling2D)
 ROWS = 256  # basis vectors at a time
 
@@ -43,7 +43,7 @@ def linear_part(layer: Any) -> Any:
     return twin
 
 
-def input_shape_of(layer: Any) -> tuple[int | None, ...]:
+def input_shape_of(layer: Any) -> tuple[Any, ...]:
     """The shape a layer was built on, all sizes but the batch known."""
     shape = getattr(layer, "built_on", None) or (layer.get_build_config() or {}).get("input_shape")
     if shape is None or None in shape[1:]:

@@ -17,6 +17,7 @@ from hoplon.lipschitz.layers import (
     Householder,
     MaxMin,
     ScaledAveragePooling2D,
+    ScaledL2NormPooling2D,
     SpectralConv2D,
     SpectralDense,
 )
@@ -257,7 +258,7 @@ def test_what_was_shared_stays_shared():
 def test_names_of_layers_and_of_what_others_emit_stay_apart():
     keras.utils.clear_session()  # Keras counts operations from the start, as in a process that has loaded the model
     x = keras.Input((4, 4, 2))
-    model = Model(x, ScaledAveragePooling2D()(stock.Rescaling(0.5, name="average_pool")(x)))
+    model = Model(x, ScaledL2NormPooling2D()(stock.Rescaling(0.5, name="square")(x)))
     exported = model.vanilla_export()
     np.testing.assert_allclose(array(exported(batch(3, 4, 4, 2))), array(model(batch(3, 4, 4, 2))), atol=1e-6)
 

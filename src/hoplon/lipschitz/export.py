@@ -54,9 +54,8 @@ def _plain(model: keras.Model) -> keras.Model:
 
 def _copy(operation: Any) -> Any:
     """A stock layer or operation anew, without its weights."""
-    if not isinstance(operation, keras.layers.Layer):
-        return type(operation).from_config({k: v for k, v in operation.get_config().items() if k != "name"})
-    if any(is_ours(part) for part in operation._flatten_layers(include_self=False)):
+    inner = operation._flatten_layers(include_self=False) if isinstance(operation, keras.layers.Layer) else ()
+    if any(is_ours(part) for part in inner):
         raise ModelError.expected(
             "Lipschitz layers must be layers of the graph, or of a nested Sequential or Functional model.",
             f"{operation.name}, a {type(operation).__name__} that holds some",

@@ -85,6 +85,10 @@ class Sequential(Condensable, keras.Sequential):
         ours = [layer for layer in in_order(self.layers) if isinstance(layer, Lipschitz)]
         for layer in ours:
             layer.set_klip_factor(self.k_coef_lip ** (1 / len(ours)))
+        for inner in self.layers:
+            if isinstance(inner, Sequential):
+                part = sum(isinstance(layer, Lipschitz) for layer in in_order(inner.layers))
+                inner.k_coef_lip = self.k_coef_lip ** (part / len(ours)) if ours else 1.0
 
     def get_config(self) -> dict[str, Any]:
         return {**super().get_config(), "k_coef_lip": self.k_coef_lip}
@@ -109,8 +113,8 @@ class Model(Condensable, keras.Model):
     <Functional name=model, built=True>
     """
 
-    def __init__(self, *args: Any, **options: Any) -> None:
-        super().__init__(*args, **options)
+    def __init__(self, *args: Any, **kwargs: Any) -> None:  # Keras loads a graph by these very names
+        super().__init__(*args, **kwargs)
         if is_graph(self):
             heads = {id(tensor._keras_history[0]) for tensor in self.outputs}
             inner = [op for op in self.operations if not is_known(op) or (is_disjoint(op) and id(op) not in heads)]

@@ -74,6 +74,13 @@ class Reparametrised:
             self.add_weight(shape=source.shape, initializer=never, name=f"projected_{source.name}", **options)
             for source in self.sources
         ]
+        if isinstance(self.activation, keras.layers.Layer) and not self.activation.built:
+            self.activation.build(super().compute_output_shape(input_shape))  # type: ignore[misc]
+
+    def compute_output_shape(self, input_shape: Any) -> Any:
+        shape = super().compute_output_shape(input_shape)  # type: ignore[misc]
+        own = isinstance(self.activation, keras.layers.Layer)  # MaxMin doubles the channels
+        return self.activation.compute_output_shape(shape) if own else shape
 
     def add_parameters(self) -> list[Any]:
         """Make and return the weights, beside the kernel, that the projection depends on."""

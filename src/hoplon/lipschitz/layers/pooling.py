@@ -26,8 +26,14 @@ def require_eps(eps_grad_sqrt: float) -> None:
 
 
 def averages(layer: Any, x: Any) -> Any:
-    """The means of the layer's windows."""
-    return ops.average_pool(x, layer.pool_size, layer.strides, layer.padding, layer.data_format)
+    """The means of the layer's windows; on a symbolic tensor by a stock layer.
+
+    A pooling operation comes back from a file with lists for its sizes, which JAX refuses.
+    """
+    if not keras.utils.is_keras_tensor(x):
+        return ops.average_pool(x, layer.pool_size, layer.strides, layer.padding, layer.data_format)
+    options = {"data_format": layer.data_format, "dtype": x.dtype, "name": layer.name}
+    return keras.layers.AveragePooling2D(layer.pool_size, layer.strides, layer.padding, **options)(x)
 
 
 @keras.saving.register_keras_serializable(package="hoplon")

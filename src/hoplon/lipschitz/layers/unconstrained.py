@@ -64,6 +64,8 @@ class PadConv2D(keras.layers.Conv2D):
         self.built_on = tuple(input_shape)
         super().build(self.padded_shape(input_shape))
         self.input_spec = keras.layers.InputSpec(ndim=4)
+        if isinstance(self.activation, keras.layers.Layer) and not self.activation.built:
+            self.activation.build(self.compute_output_shape(input_shape))
 
     @property
     def axes(self) -> tuple[int, int]:

@@ -49,7 +49,7 @@ def condense(model: keras.Model) -> None:
 class Condensable:
     """`refresh`, `condense` and `vanilla_export` for a Keras model class named after it.
 
-    `evaluate` and `predict` store the projections first: an evaluation of many batches projects each kernel once.
+    `fit`, `evaluate` and `predict` store the projections first: an evaluation projects each kernel once.
     """
 
     def refresh(self) -> None:
@@ -64,6 +64,12 @@ class Condensable:
         """A model of stock Keras layers that computes the same, and loads where hoplon is not installed."""
         attach_state(self)
         return vanillaModel(self)
+
+    def fit(self, *args: Any, **options: Any) -> Any:
+        """As Keras does, from projections that are stored."""
+        if self.built:  # type: ignore[attr-defined]
+            self.refresh()
+        return super().fit(*args, **options)  # type: ignore[misc]
 
     def evaluate(self, *args: Any, **options: Any) -> Any:
         """As Keras does, with the projections stored."""

@@ -3,6 +3,7 @@
 from typing import Any
 
 import keras
+import numpy as np
 
 from .orthogonal import bjorck, capped, require_rko, spectral
 
@@ -39,3 +40,25 @@ class SpectralInitializer(keras.initializers.Initializer):
             "k_coef_lip": self.k_coef_lip,
             "base_initializer": keras.initializers.serialize(self.base_initializer),
         }
+
+
+@keras.saving.register_keras_serializable(package="hoplon")
+class DeltaOrthogonal(keras.initializers.Initializer):
+    """Convolutions that begin as an orthogonal matrix at every pixel: all taps but the middle one are next to zero.
+
+    Xiao et al. 2018 (arXiv:1806.05393). Divided by its own norm, a random kernel lets half the signal through and
+    this one all of it. `noise` is the size of the other taps: at zero, kernels that widen would lack directions.
+    """
+
+    def __init__(self, noise: float = 0.01, seed: int | None = None) -> None:
+        self.noise, self.seed = noise, seed
+        self._random = keras.initializers.RandomNormal(stddev=noise, seed=seed)
+        self._orthogonal = keras.initializers.Orthogonal(seed=seed)
+
+    def __call__(self, shape: Any, dtype: Any = None) -> Any:
+        middle = np.zeros((*shape[:-2], 1, 1), "float32")
+        middle[tuple(size // 2 for size in shape[:-2])] = 1
+        return self._random(shape, dtype=dtype) + middle * self._orthogonal(shape[-2:], dtype=dtype)
+
+    def get_config(self) -> dict[str, Any]:
+        return {"noise": self.noise, "seed": self.seed}

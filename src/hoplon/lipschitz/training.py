@@ -52,7 +52,7 @@ RECIPES: dict[str, Recipe] = {
     ),
     "mnist-1.58": Recipe(
         about="MNIST, certified at L2 1.58",
-        loss=lambda: OffsetCrossentropy(offset=2.0**0.5 * 1.58),
+        loss=lambda: OffsetCrossentropy(eps=1.58, temperature=1.0),
         radii=(0.3, 0.5, 1.0, 1.58),
     ),
     "fashion": Recipe(
@@ -66,14 +66,14 @@ RECIPES: dict[str, Recipe] = {
         learning_rate=1e-3,
     ),
     "hkr-auto": Recipe(
-        about="CIFAR-10 by the source's network, loss, schedule and augmentation",
+        about="CIFAR-10 by the source's network, loss and augmentation",
         loss=source_loss,
         network="vgg",
         augmentation={"rotation": 15.0, "translation": 0.1, "flip": True, "contrast": 0.2},
         epochs=50,
         batch_size=128,
-        learning_rate=0.1,
-        final_rate=1e-5,
+        learning_rate=2e-3,
+        final_rate=2e-5,
         decay="exponential",
         radii=(36 / 255, 72 / 255, 108 / 255, 1.0),
     ),

@@ -11,7 +11,7 @@ from typing import Any
 import keras
 
 from ..core.errors import OptionError
-from .initializers import SpectralInitializer
+from .initializers import DeltaOrthogonal, SpectralInitializer
 from .layers import (
     AffineResidualConv2D,
     FrobeniusDense,
@@ -34,21 +34,21 @@ class Seeded:
         self._seeds = count(1000 * seed)
         self._options: dict[str, Any] = {"orthogonalizer": orthogonalizer}
 
-    def _start(self) -> Any:
-        return SpectralInitializer(base_initializer=keras.initializers.Orthogonal(seed=next(self._seeds)))
-
     def conv(self, x: Any, filters: int) -> Any:
-        """3x3 convolution that keeps the size, and sorted pairs."""
-        return GroupSort2()(SpectralConv2D(filters, 3, kernel_initializer=self._start(), **self._options)(x))
+        """3x3 convolution that keeps the size, scaled by its own norm, and sorted pairs."""
+        start = DeltaOrthogonal(seed=next(self._seeds))
+        return GroupSort2()(SpectralConv2D(filters, 3, kernel_initializer=start, scale="norm", **self._options)(x))
 
     def affine(self, x: Any) -> Any:
         """The same beside the identity, centred."""
-        mixed = AffineResidualConv2D(x.shape[-1], 3, kernel_initializer=self._start(), **self._options)(x)
+        start, filters = DeltaOrthogonal(seed=next(self._seeds)), x.shape[-1]
+        mixed = AffineResidualConv2D(filters, 3, kernel_initializer=start, scale="norm", **self._options)(x)
         return GroupSort2()(LayerCentering()(mixed))
 
     def dense(self, x: Any, units: int) -> Any:
         """Fully connected layer, and sorted pairs."""
-        return GroupSort2()(SpectralDense(units, kernel_initializer=self._start(), **self._options)(x))
+        start = SpectralInitializer(base_initializer=keras.initializers.Orthogonal(seed=next(self._seeds)))
+        return GroupSort2()(SpectralDense(units, kernel_initializer=start, **self._options)(x))
 
     def head(self, x: Any, classes: int) -> Any:
         """One neuron per class, each with weights of length 1."""

@@ -2,9 +2,11 @@
 
 The coverage is the worst a kernel could do; an ordinary one has a third to two thirds of that, and eleven such layers
 let one hundredth of the signal through. In training the norm is estimated by one step of the power method, warm from
-the step before. What is stored is divided by a bound from above: an estimate from below would prove nothing.
+the step before. What is stored is divided by a bound from above, for an estimate from below would prove nothing; by
+how much the bound exceeded the estimate is kept, so that training goes on with the scale that inference has.
 """
 
+import math
 from typing import Any
 
 import keras
@@ -13,9 +15,12 @@ from keras import ops
 from ...core.errors import OptionError, ShapeError
 from ..coverage import padding_before
 from ..fourier import fourier_bound
-from ..orthogonal import TINY
+from ..orthogonal import SHARP, TINY, gram_bound
 
 ROUNDING = 1 - 2.0**-18  # for the sums of the symbols in float32
+EXPLICIT = (
+    1024  # entries of a map up to which the whole matrix is looked at: the bound by symbols is loose on small maps
+)
 
 
 def unit(x: Any) -> Any:
@@ -56,6 +61,7 @@ class OperatorNorm:
             begin = keras.initializers.RandomNormal(seed=0)
             shape = (1, *sizes, self.kernel.shape[2])
             self.direction = self.add_weight(shape=shape, initializer=begin, trainable=False, name="direction")  # type: ignore[attr-defined]
+            self.slack = self.add_weight(shape=(), initializer="ones", trainable=False, name="slack")  # type: ignore[attr-defined]
 
     def factor(self) -> float:
         """None beforehand where the norm itself divides."""
@@ -70,15 +76,32 @@ class OperatorNorm:
 
     def norm_one(self, kernel: Any) -> Any:
         w = super().norm_one(kernel)  # type: ignore[misc]
-        return w / self.estimate(w) if self.scale == "norm" else w
+        return w / (self.estimate(w) * ops.convert_to_tensor(self.slack)) if self.scale == "norm" else w
+
+    def refresh(self) -> None:
+        """Store the projection, and by how much its bound exceeds the norm that training estimates."""
+        super().refresh()  # type: ignore[misc]
+        if self.scale == "norm":
+            stored = ops.convert_to_tensor(self.wbar) / self.k_coef_lip  # type: ignore[attr-defined]
+            self.slack.assign(1.0 / ops.maximum(self.estimate(stored), TINY))
 
     def exact(self, kernel: Any) -> Any:
         w = super().exact(kernel)  # type: ignore[misc]
         if self.scale == "coverage":
             return w
+        bound = ops.minimum(self.bound(w), self.covered**0.5)  # type: ignore[attr-defined]
+        return w * (ROUNDING / ops.maximum(bound, TINY))
+
+    def bound(self, w: Any) -> Any:
+        """The operator's norm on its map from above: of its matrix where that is small, else by its symbols."""
         sizes = self.map_of(self.built_on)  # type: ignore[attr-defined]
-        bound = fourier_bound(w, sizes, (1, 1), (1, 1), self.padding)
-        return w * (ROUNDING / ops.maximum(ops.minimum(bound, self.covered**0.5), TINY))  # type: ignore[attr-defined]
+        shape = (*sizes, w.shape[2])
+        entries = math.prod(shape)
+        if entries > EXPLICIT:
+            return fourier_bound(w, sizes, (1, 1), (1, 1), self.padding)
+        basis = ops.reshape(ops.eye(entries), (entries, *shape))
+        matrix = ops.reshape(ops.conv(basis, w, padding=self.padding), (entries, -1))
+        return ops.squeeze(gram_bound(matrix, SHARP), (-2, -1))
 
     def estimate(self, w: Any) -> Any:
         """The norm by one more step of the power method; the gradient takes the direction as given."""

@@ -10,6 +10,7 @@ and the projection is computed otherwise: after an optimiser's step, `set_weight
 nothing stale is ever used. `refresh()` stores the projection, so that inference costs one comparison.
 """
 
+from collections.abc import Callable
 from typing import Any
 
 import keras
@@ -34,6 +35,18 @@ class Lipschitz:
 
     def get_config(self) -> dict[str, Any]:
         return {**super().get_config(), "k_coef_lip": self.k_coef_lip}  # type: ignore[misc]
+
+
+def either(known: Any, this: Any, otherwise: Callable[[], Any]) -> Any:
+    """`this` where `known` is true, what `otherwise` computes where not.
+
+    Outside of a graph Python chooses: JAX would compile a conditional anew at every call, until memory ends.
+    """
+    try:
+        now = bool(known)
+    except (TypeError, RuntimeError):  # in a graph nothing is known yet
+        return ops.cond(known, lambda: this, otherwise)
+    return this if now else otherwise()
 
 
 class Reparametrised:
@@ -81,8 +94,7 @@ class Reparametrised:
             w = self.norm_one(kernel) * self.k_coef_lip
         else:
             fresh = ops.all(ops.equal(kernel, ops.convert_to_tensor(self.projected)))
-            stored = ops.convert_to_tensor(self.wbar)
-            w = ops.cond(fresh, lambda: stored, lambda: self.exact(kernel) * self.k_coef_lip)
+            w = either(fresh, ops.convert_to_tensor(self.wbar), lambda: self.exact(kernel) * self.k_coef_lip)
         return ops.cast(w, self.compute_dtype)
 
     def finish(self, y: Any) -> Any:

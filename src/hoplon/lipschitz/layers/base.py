@@ -4,12 +4,13 @@
 optimiser left it, but through a projection that makes the layer Lipschitz. A new layer states its Keras parent and
 `norm_one`, the kernel's projection; all the rest is here.
 
-A reparametrised layer stores its projected kernel, `wbar`, beside the weights it was made of, `projected`. In training
+A reparametrised layer stores its projected kernel, `wbar`, beside a mark of the weights it was made of, `projected`. In training
 the projection is computed and differentiated. In inference `wbar` is used if it belongs to the weights as they are now,
 and the projection is computed otherwise: after an optimiser's step, `set_weights` or loading, and in a stateless call,
 nothing stale is ever used. `refresh()` stores the projection, so that inference costs one comparison.
 """
 
+from collections.abc import Callable
 from typing import Any
 
 import keras
@@ -17,6 +18,14 @@ from keras import ops
 
 from ...core.errors import OptionError
 from ..orthogonal import ROUNDING
+
+
+def mark(weight: Any) -> Any:
+    """`w |w|`: by what a stored projection knows its weights again. Not linear: weights scaled or averaged, together
+    with all that was stored of them, would be mistaken for the ones it was made of.
+    """
+    value = ops.convert_to_tensor(weight)
+    return value * ops.abs(value)
 
 
 class Lipschitz:
@@ -34,6 +43,18 @@ class Lipschitz:
 
     def get_config(self) -> dict[str, Any]:
         return {**super().get_config(), "k_coef_lip": self.k_coef_lip}  # type: ignore[misc]
+
+
+def either(known: Any, this: Any, otherwise: Callable[[], Any]) -> Any:
+    """`this` where `known` is true, what `otherwise` computes where not.
+
+    Outside of a graph Python chooses: JAX would compile a conditional anew at every call, until memory ends.
+    """
+    try:
+        now = bool(known)
+    except (TypeError, RuntimeError):  # in a graph nothing is known yet
+        return ops.cond(known, lambda: this, otherwise)
+    return this if now else otherwise()
 
 
 class Reparametrised:
@@ -89,7 +110,7 @@ class Reparametrised:
     def fresh(self) -> Any:
         """Whether the stored projection is that of the weights as they are; a boolean tensor."""
         pairs = zip(self.sources, self.projected, strict=True)
-        same = [ops.all(ops.equal(ops.convert_to_tensor(a), ops.convert_to_tensor(b))) for a, b in pairs]
+        same = [ops.all(ops.equal(mark(a), ops.convert_to_tensor(b))) for a, b in pairs]
         return same[0] if len(same) == 1 else ops.all(ops.stack(same))
 
     def weight(self, training: bool | None) -> Any:
@@ -98,8 +119,7 @@ class Reparametrised:
         if training:
             w = self.norm_one(kernel) * self.kernel_scale()
         else:
-            stored = ops.convert_to_tensor(self.wbar)
-            w = ops.cond(self.fresh(), lambda: stored, lambda: self.exact(kernel) * self.kernel_scale())
+            w = either(self.fresh(), ops.convert_to_tensor(self.wbar), lambda: self.exact(kernel) * self.kernel_scale())
         return ops.cast(w, self.compute_dtype)
 
     def finish(self, y: Any) -> Any:
@@ -114,8 +134,8 @@ class Reparametrised:
         """Store the projection of the weights as they are now."""
         if not bool(self.fresh()):
             self.wbar.assign(self.exact(ops.convert_to_tensor(self.kernel)) * self.kernel_scale())
-            for source, copy in zip(self.sources, self.projected, strict=True):
-                copy.assign(ops.copy(source))  # JAX donates both, and the same buffer only once
+            for source, marked in zip(self.sources, self.projected, strict=True):
+                marked.assign(mark(source))
 
     def set_klip_factor(self, klip_factor: float) -> None:
         """Set the constant; before `compile`, for a compiled step keeps the one it was traced with."""

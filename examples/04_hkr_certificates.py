@@ -33,8 +33,8 @@ from hoplon.lipschitz.layers import (
     ScaledGlobalAveragePooling2D,
     SpectralConv2D,
 )
-from hoplon.lipschitz.loss_model import LossVariableModel
 from hoplon.lipschitz.losses import MulticlassHKRauto, MulticlassKR
+from hoplon.lipschitz.model import LossVariableModel
 from hoplon.lipschitz.zoo import augmented
 
 STEPS_MOVED = 10

@@ -11,8 +11,9 @@ from .condensing import Condensable
 from .export import is_graph, vanillaModel
 from .known import is_disjoint, is_known
 from .layers.base import Lipschitz
+from .loss_model import LossVariableModel, LossVariableSequential
 
-__all__ = ["Model", "Sequential", "vanillaModel"]
+__all__ = ["LossVariableModel", "LossVariableSequential", "Model", "Sequential", "vanillaModel"]
 
 
 def say_unknown(model: Any, layers: Iterable[Any]) -> None:

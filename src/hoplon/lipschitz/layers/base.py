@@ -4,10 +4,10 @@
 optimiser left it, but through a projection that makes the layer Lipschitz. A new layer states its Keras parent and
 `norm_one`, the kernel's projection; all the rest is here.
 
-A reparametrised layer stores its projected kernel, `wbar`, beside a mark of the weights it was made of, `projected`. In training
-the projection is computed and differentiated. In inference `wbar` is used if it belongs to the weights as they are now,
-and the projection is computed otherwise: after an optimiser's step, `set_weights` or loading, and in a stateless call,
-nothing stale is ever used. `refresh()` stores the projection, so that inference costs one comparison.
+A reparametrised layer stores its projected kernel, `wbar`, beside a mark of the weights it was made of, `projected`.
+In training the projection is computed and differentiated. In inference `wbar` is used if it belongs to the weights as
+they are now, and the projection is computed otherwise: after an optimiser's step, `set_weights` or loading, and in a
+stateless call, nothing stale is ever used. `refresh()` stores the projection, so that inference costs one comparison.
 """
 
 from collections.abc import Callable

@@ -72,6 +72,12 @@ def test_restarts_go_on_for_what_survives_on_the_target():
     assert (many.success | ~one.success).all()
 
 
+def test_without_a_radius_the_usual_one_of_the_inner_attack_counts(world):
+    for inner, wanted in ((PGD(norm="l2"), 0.5), (PGD(norm="l2", eps=0.2), 0.2), (HopSkipJump(iterations=1), np.inf)):
+        transfer = Transfer(attack=inner, surrogate=with_weights(world, world.w))
+        np.testing.assert_allclose(transfer(world.classifier, world.x, world.labels).eps, wanted, rtol=1e-6)
+
+
 def test_any_attack_may_be_the_inner_one(world):
     inner = HopSkipJump(iterations=5)
     transfer = Transfer(attack=inner, surrogate=with_weights(world, 2 * world.w))

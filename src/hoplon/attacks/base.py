@@ -14,6 +14,7 @@ from ..core.errors import LabelError, ModelError, OptionError, ShapeError
 from ..core.results import AttackResult
 from .parts.draws import Keys
 
+BALL = "radius of the ball, in the units of the images; the norm's usual one when not given"  # help of `eps`
 BLOCK = 8  # batches that an attack is given at once: what it holds besides images in and out stays that small
 Progress = Callable[[int, int], None]  # examples decided so far, examples in all
 
@@ -73,8 +74,9 @@ class Attack(ABC):
     paper: ClassVar[str]
     couples_examples: ClassVar[bool] = False  # finds one change for all images together
     minimum_norm: ClassVar[bool] = False  # looks for the nearest adversarial, not for any within eps
+    fills_ball: ClassVar[bool] = False  # finds the more the larger eps is: without one it gets the norm's usual
     norm: str
-    eps: float | None  # None: no limit, for attacks of minimum norm
+    eps: float | None  # None: the usual radius of the norm where the ball is filled, else no limit
 
     @abstractmethod
     def perturb(self, classifier: Classifier, x: np.ndarray, task: Task) -> np.ndarray:
@@ -101,7 +103,7 @@ class Attack(ABC):
             x: images [n, ...] inside the classifier's bounds.
             labels: classes to leave, [n]; the classifier's own predictions when neither is given.
             targets: classes to reach, [n]; never together with `labels`.
-            eps: radius per example, [n] or a number; the attack's own when not given.
+            eps: radius per example, [n] or a number; the attack's own when not given, see `default_eps`.
             seed: names the random draws, together with `ids`.
             ids: each example's number in its data set, [n]; its place in `x` when not given.
             batch_size: examples in flight at once; memory is bounded by it.
@@ -118,7 +120,7 @@ class Attack(ABC):
         goal = goal_of(classifier, clean, labels, targets)
         task = Task(
             goal,
-            _radii(self.eps if eps is None else eps, len(x)),
+            _radii(default_eps(self, classifier) if eps is None else eps, len(x)),
             Keys(seed, ids),
             np.ones(len(x), np.int64),
             np.zeros(len(x), np.int64),
@@ -127,6 +129,17 @@ class Attack(ABC):
             None if starts is None else _checked_starts(classifier, starts, x.shape),
         )
         return _Referee(self, classifier, x, task, clean).judge()
+
+
+def default_eps(attack: Attack, classifier: Classifier) -> float:
+    """Radius of a call that names none: the attack's own, else the usual one of its norm in the classifier's range.
+
+    Usual are 8/255 in Linf, 0.5 in L2 and 10 in L1, times the width of the widest channel's bounds, and 10 features
+    in L0. An attack that looks for the nearest adversarial, or is no ball, has no limit: infinity.
+    """
+    if attack.eps is not None:
+        return attack.eps
+    return norms.get(attack.norm).usual_radius(classifier.span) if attack.fills_ball else np.inf
 
 
 class _Referee:
@@ -226,8 +239,6 @@ def _checked_ids(ids: Any, n: int, seed: int, batch_size: int) -> np.ndarray:
 
 
 def _radii(eps: Any, n: int) -> np.ndarray:
-    if eps is None:
-        return np.full(n, np.inf, np.float32)
     try:
         radii = np.broadcast_to(np.asarray(eps, np.float32), (n,)).copy()
     except (TypeError, ValueError):

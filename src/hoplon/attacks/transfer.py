@@ -35,6 +35,10 @@ class Transfer(Attack):
         return self.attack.eps
 
     @property
+    def fills_ball(self) -> bool:  # type: ignore[override]
+        return self.attack.fills_ball
+
+    @property
     def restarts(self) -> int:
         return getattr(self.attack, "restarts", 1)
 

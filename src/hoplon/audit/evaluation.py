@@ -41,15 +41,10 @@ class Trial:
     batch_size: int = 256
 
     @property
-    def span(self) -> float:
-        low, high = self.classifier.bounds
-        return float(np.max(high - low))
-
-    @property
     def reach(self) -> float:
         """Size of the largest change that the box allows."""
         root = {"linf": 0.0, "l2": 0.5, "l1": 1.0}[self.norm]
-        return self.span * float(np.prod(self.x.shape[1:])) ** root
+        return self.classifier.span * float(np.prod(self.x.shape[1:])) ** root
 
     def run(self, attack: Any) -> AttackResult:
         result: AttackResult = attack(

@@ -30,9 +30,8 @@ class Case:
 
     @property
     def span(self) -> float:
-        """Width of the input range: what a radius given as a share is multiplied by."""
-        low, high = self.classifier.bounds
-        return float(np.max(high - low))
+        """Width of the input range."""
+        return self.classifier.span
 
 
 def confidence(logits: np.ndarray) -> np.ndarray:

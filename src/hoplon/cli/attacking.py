@@ -11,6 +11,8 @@ from ..audit.pictures import as_unit, contact_sheet, to_png
 from ..audit.plan import sample
 from ..audit.running import load_classifier, load_data
 from ..audit.store import Store, write_atomic, write_json
+from ..core import norms
+from ..core.classifier import say_bounds
 from ..core.registry import options as fields
 from .progress import counting
 
@@ -67,13 +69,26 @@ def _save(result: Any, images: Any, ids: np.ndarray, bounds: Any, out: Path) -> 
     write_atomic(out / "adversarial.png", to_png(contact_sheet(as_unit(shown, bounds))))
 
 
+def _radius(result: Any, attack: Any, classifier: Any) -> str:
+    """Where the attack looked: the radius in the units of the images, as a share of their range, and who chose it."""
+    norm, eps = norms.get(attack.norm), result.summary()["eps"]
+    if eps is None:
+        return f"No limit on the {norm.name} distance: --eps sets one"
+    if not norm.order:
+        said = f"Within {eps:g} features"
+    else:
+        share = norm.usual if attack.eps is None else f"{eps / classifier.span:.4g}"
+        said = f"Within {norm.name} {eps:.4g}, {share} of the range {say_bounds(classifier.bounds)}"
+    return said if attack.eps is not None else f"{said}: the usual radius, --eps sets another"
+
+
 def _lines(result: Any, attack: Any, classifier: Any, target: int | None) -> list[str]:
     clean_wrong = result.success & (result.distance == 0)  # met the goal before any attack
     n, right = len(result.success), int((~clean_wrong).sum())
     broken = int(result.success.sum() - clean_wrong.sum())
     lines = [f"The model's {classifier.lifted} was lifted off: attacks see logits."] if classifier.lifted else []
     said = ", ".join(f"{k}={v}" for k, v in fields(attack).items() if v is not None)
-    lines.append(f"{attack.name} ({said})")
+    lines += [f"{attack.name} ({said})", _radius(result, attack, classifier)]
     if target is None:
         lines.append(f"{n} images, {right} classified correctly, {broken} of those fooled")
         lines.append(f"Clean accuracy {right / n:.4f}, accuracy under attack {(right - broken) / n:.4f}")

@@ -62,6 +62,12 @@ class Classifier:
         self._programs: dict[Any, Callable[..., Any]] = {}
 
     @property
+    def span(self) -> float:
+        """Width of the input range, the widest channel's: what a radius given as a share is multiplied by."""
+        low, high = self.bounds
+        return float(np.max(high - low))
+
+    @property
     def lifted(self) -> str | None:
         """Name of the activation that was lifted off the end of the model, if any."""
         return self._tail.activation if self._tail else None

@@ -50,6 +50,7 @@ class AttackResult:
         won = self.success & (self.distance > 0)
         return {
             "attack": record(self.attack),
+            "eps": _one_or_both_ends(self.eps),
             "n": len(self.success),
             "success_rate": float(self.success.mean()) if len(self.success) else 0.0,
             "clean_misclassified": int((self.success & (self.distance == 0)).sum()),
@@ -57,6 +58,14 @@ class AttackResult:
             "queries": int(self.queries.sum()),
             "gradients": int(self.gradients.sum()),
         }
+
+
+def _one_or_both_ends(eps: np.ndarray) -> float | list[float] | None:
+    """The radius of all examples, least and largest where they differ, None where there is no limit."""
+    if not len(eps) or np.isinf(eps).any():
+        return None
+    least, largest = float(eps.min()), float(eps.max())
+    return least if least == largest else [least, largest]
 
 
 def eight_bits(x: np.ndarray, bounds: tuple[Any, Any]) -> np.ndarray:

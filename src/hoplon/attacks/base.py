@@ -104,7 +104,8 @@ class Attack(ABC):
             labels: classes to leave, [n]; the classifier's own predictions when neither is given.
             targets: classes to reach, [n]; never together with `labels`.
             eps: radius per example, [n] or a number; the attack's own when not given, see `default_eps`.
-            seed: names the random draws, together with `ids`.
+            seed: names the random draws, together with `ids`; those of a randomised Keras model too, whose own
+                random state is as it was afterwards. What a function or a torch module draws is its own affair.
             ids: each example's number in its data set, [n]; its place in `x` when not given.
             batch_size: examples in flight at once; memory is bounded by it.
             progress: called with (examples decided, examples in all).
@@ -116,19 +117,19 @@ class Attack(ABC):
             )
         x = classifier.checked_images(x)
         ids = _checked_ids(ids, len(x), seed, batch_size)
-        clean = decide(classifier.logits(x, batch_size))
-        goal = goal_of(classifier, clean, labels, targets)
-        task = Task(
-            goal,
-            _radii(default_eps(self, classifier) if eps is None else eps, len(x)),
-            Keys(seed, ids),
-            np.ones(len(x), np.int64),
-            np.zeros(len(x), np.int64),
-            batch_size,
-            progress,
-            None if starts is None else _checked_starts(classifier, starts, x.shape),
-        )
-        return _Referee(self, classifier, x, task, clean).judge()
+        with classifier.drawing(seed):
+            clean = decide(classifier.logits(x, batch_size))
+            task = Task(
+                goal_of(classifier, clean, labels, targets),
+                _radii(default_eps(self, classifier) if eps is None else eps, len(x)),
+                Keys(seed, ids),
+                np.ones(len(x), np.int64),
+                np.zeros(len(x), np.int64),
+                batch_size,
+                progress,
+                None if starts is None else _checked_starts(classifier, starts, x.shape),
+            )
+            return _Referee(self, classifier, x, task, clean).judge()
 
 
 def default_eps(attack: Attack, classifier: Classifier) -> float:

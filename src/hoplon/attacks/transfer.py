@@ -48,7 +48,9 @@ class Transfer(Attack):
 
     def perturb(self, classifier: Classifier, x: np.ndarray, task: Task) -> np.ndarray:
         self._check(classifier, x, task)
-        return self.attack.perturb(self.surrogate, x, replace(task.only(np.arange(len(x))), progress=task.progress))
+        task = replace(task.only(np.arange(len(x))), progress=task.progress)
+        with self.surrogate.drawing(task.keys.seed):
+            return self.attack.perturb(self.surrogate, x, task)
 
     def _check(self, classifier: Classifier, x: np.ndarray, task: Task) -> None:
         """Both must speak of the same images and classes."""

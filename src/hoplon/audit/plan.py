@@ -14,7 +14,7 @@ from ..core.norms import get as norm_of
 
 PIECE = 256  # examples of one piece: what an interruption can cost at most
 TRIED = 128  # examples that the checks on the attacks themselves look at
-RESULTS = 2  # raised whenever the same piece would give other numbers
+RESULTS = 3  # raised whenever the same piece would give other numbers
 
 LADDERS = {  # radii as shares of the range of the inputs, in L0 as features; a text each, in the field's own units
     "linf": ("1/255", "2/255", "4/255", "8/255", "16/255", "32/255", "64/255"),

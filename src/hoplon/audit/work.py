@@ -43,9 +43,9 @@ def confidence(logits: np.ndarray) -> np.ndarray:
 
 def do(case: Case, piece: Piece) -> Table:
     """Do one piece of work."""
-    return {"preflight": _preflight, "clean": _clean, "evaluation": _evaluation, "evasion": _evasion}[piece.kind](
-        case, piece
-    )
+    kinds = {"preflight": _preflight, "clean": _clean, "evaluation": _evaluation, "evasion": _evasion}
+    with case.classifier.drawing(case.seed):  # a randomised model draws the same whatever was done before
+        return kinds[piece.kind](case, piece)
 
 
 def _preflight(case: Case, piece: Piece) -> Table:

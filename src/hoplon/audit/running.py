@@ -1,7 +1,6 @@
 """One audit from start to end: from a model and images to a folder with a report."""
 
 import json
-import time
 from pathlib import Path
 from typing import Any
 
@@ -62,7 +61,6 @@ def run(
         batch_size: images in flight at once; memory is bounded by it.
         watch: called with an `engine.Step` as pieces begin and end.
     """
-    started = time.perf_counter()
     store = Store(Path(out))
     _check_numbers(seed, batch_size)
     images = load_data(data, split, None if rescale else bounds, size)
@@ -79,7 +77,7 @@ def run(
     how = (preset, str(out), seed, eps or {}, limit, split, size, rescale, batch_size)
     asked = Asked(_named(model), _named(data), ends, *how)
     story = gather.Story(case, images, facts, subject, todo, asked)
-    _carry_out(story, store, watch or _silent, started)
+    _carry_out(story, store, watch or _silent)
     return AuditReport(result=json.loads((store.folder / "result.json").read_text()), folder=store.folder)
 
 
@@ -89,14 +87,14 @@ def _subject(case: Case, facts: dict[str, Any]) -> Subject:
     return Subject(model, data, ends, backend.name(), case.seed, case.batch_size)
 
 
-def _carry_out(story: gather.Story, store: Store, watch: engine.Watcher, started: float) -> None:
+def _carry_out(story: gather.Story, store: Store, watch: engine.Watcher) -> None:
     """Do what is missing; whatever happens, the record and the report say how far it came."""
     with store.locked():
         store.claim(gather.manifest(story))
         try:
             engine.run(story.case, story.plan, story.subject, store, watch)
         finally:
-            write_json(store.folder / "result.json", gather.result(story, store, time.perf_counter() - started))
+            write_json(store.folder / "result.json", gather.result(story, store))
             report.render(store.folder)
 
 

@@ -2,6 +2,7 @@
 
     OUT/manifest.json                       what is audited and the plan
     OUT/shards/ab/<spec>-<content>.parquet  one piece: named by the hashes of its specification and content
+    OUT/seconds.json                        what each piece took, by its specification
     OUT/errors/<spec>.json                  why a piece failed; tried again by the next run
     OUT/artifacts/<sha256>.png              pictures
     OUT/lock                                held while a process works here
@@ -184,6 +185,18 @@ class Store:
         """Why the piece failed, if it did."""
         path = self._error_file(key)
         return json.loads(path.read_text()) if path.exists() else None
+
+    def add_seconds(self, key: str, seconds: float) -> None:
+        """Remember what a piece took, on top of what it took before; apart from its table, which no clock may change."""
+        known = self.seconds()
+        write_json(self.folder / "seconds.json", known | {key: round(known.get(key, 0.0) + seconds, 3)})
+
+    def seconds(self) -> dict[str, float]:
+        """What each piece took so far, in all runs."""
+        try:
+            return dict(json.loads((self.folder / "seconds.json").read_text()))
+        except (OSError, ValueError, TypeError):
+            return {}
 
     def put_artifact(self, content: bytes, suffix: str) -> str:
         """Store a picture under its own hash; its path relative to the folder."""

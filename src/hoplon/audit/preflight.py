@@ -150,7 +150,7 @@ def check_labels(bench: Bench) -> Finding:
             FAIL,
             f"{said}. The labels have {len(np.unique(bench.y))} classes.",
             bench.clean,
-            "Look for weights that were not loaded, a range of the images far from that of the training, or a dead layer.",
+            "Look for weights that were not loaded, a range far from that of the training, or a dead layer.",
         )
     if bench.clean < 2 / k:
         return Finding(

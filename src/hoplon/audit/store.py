@@ -187,7 +187,7 @@ class Store:
         return json.loads(path.read_text()) if path.exists() else None
 
     def add_seconds(self, key: str, seconds: float) -> None:
-        """Remember what a piece took, on top of what it took before; apart from its table, which no clock may change."""
+        """Add to what a piece took so far; apart from its table, which no clock may change."""
         known = self.seconds()
         write_json(self.folder / "seconds.json", known | {key: round(known.get(key, 0.0) + seconds, 3)})
 

@@ -104,6 +104,7 @@ def test_every_attack_runs_with_its_own_flags(capfd, model_file, tmp_path, name)
     assert (tmp_path / "adversarial.png").exists()
     code, out, _ = run(capfd, "attack", name, "--help")
     assert code == 0
+    assert "Pixels as --bounds has them" in " ".join(out.split())
     assert all(f"--{row['name'].replace('_', '-')}" in out for row in registry.describe(registry.find("attack", name)))
 
 

@@ -75,6 +75,7 @@ class Attack(ABC):
     couples_examples: ClassVar[bool] = False  # finds one change for all images together
     minimum_norm: ClassVar[bool] = False  # looks for the nearest adversarial, not for any within eps
     fills_ball: ClassVar[bool] = False  # finds the more the larger eps is: without one it gets the norm's usual
+    takes_starts: ClassVar[bool] = False  # walks back from an image that meets the goal
     norm: str
     eps: float | None  # None: the usual radius of the norm where the ball is filled, else no limit
 

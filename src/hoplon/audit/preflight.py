@@ -21,6 +21,7 @@ from ..zoo.datasets.dataset import rescale
 from .findings import FAIL, PASS, WARN, Finding
 
 LOOK = 512  # images that the checks look at
+GLANCE = 128  # of them before a single attack
 FEW = 10  # images of which all may well be of one class
 VANISHED = 88  # e to the minus this is no normal float32 any more
 
@@ -51,6 +52,13 @@ def examine(classifier: Classifier, x: np.ndarray, y: np.ndarray, declared: bool
     at = np.unique(np.linspace(0, len(x) - 1, min(LOOK, len(x))).astype(int))
     bench = Bench(classifier, classifier.checked_images(x[at]), y[at], declared)
     return [check(bench) for check in CHECKS.values()]
+
+
+def glance(classifier: Classifier, x: np.ndarray, y: np.ndarray, declared: bool = True) -> list[Finding]:
+    """The two checks that even a single attack needs, on a few images: the range and the classes."""
+    at = np.unique(np.linspace(0, len(x) - 1, min(GLANCE, len(x))).astype(int))
+    bench = Bench(classifier, classifier.checked_images(x[at]), y[at], declared)
+    return [check_range(bench), check_labels(bench)]
 
 
 def check_range(bench: Bench) -> Finding:

@@ -122,6 +122,15 @@ class Store:
         finally:
             file.close()
 
+    def belongs_to(self, manifest: dict[str, Any]) -> bool:
+        """Whether the folder is free for this work, or holds it already."""
+        try:
+            return bool(json.loads((self.folder / "manifest.json").read_text())["digest"] == manifest["digest"])
+        except FileNotFoundError:
+            return not self.folder.exists() or {path.name for path in self.folder.iterdir()} <= {"lock"}
+        except (ValueError, KeyError, TypeError):
+            return False
+
     def claim(self, manifest: dict[str, Any]) -> None:
         """Write the manifest of a new run, or check that the folder holds this very work."""
         path = self.folder / "manifest.json"
@@ -132,15 +141,15 @@ class Store:
                 known = "unreadable"
             if known != manifest["digest"]:
                 raise StoreError.expected(
-                    f"{self.folder} must be empty or hold the same audit.",
-                    "results of other work (another model, data set, bounds, preset, limit, radii, seed, "
-                    "batch size or backend)",
+                    f"{self.folder} must be empty or hold the same work.",
+                    "results of other work (another attack or preset, model, data set, bounds, limit, radii, "
+                    "seed, batch size or backend)",
                     "Give another --out, or remove the folder.",
                 )
             return
         if (self.folder / "shards").exists():
             raise StoreError.expected(
-                f"{self.folder} must be empty or hold the same audit.",
+                f"{self.folder} must be empty or hold the same work.",
                 "shards without a manifest",
                 "Give another --out, or remove the folder.",
             )

@@ -17,7 +17,9 @@ class AttackResult:
     """What an attack achieved, as the referee measured it on a fresh forward pass.
 
     Where it failed, `x_adv` is the clean input and `distance` is 0. An example that already met the goal
-    is returned as it came: success at distance 0.
+    is returned as it came: success at distance 0. Outputs that are not finite name no class: such an image is
+    predicted as -1 and counts as misclassified, so an attack may succeed by making a model overflow; `summary()`
+    counts these as `not_finite`.
     """
 
     x_adv: np.ndarray  # [n, ...] float32
@@ -54,6 +56,7 @@ class AttackResult:
             "n": len(self.success),
             "success_rate": float(self.success.mean()) if len(self.success) else 0.0,
             "clean_misclassified": int((self.success & (self.distance == 0)).sum()),
+            "not_finite": int((won & (self.predictions < 0)).sum()),
             "median_distance": float(np.median(self.distance[won])) if won.any() else None,
             "queries": int(self.queries.sum()),
             "gradients": int(self.gradients.sum()),

@@ -255,6 +255,13 @@ def test_bad_options_are_refused_in_our_words(name):
         attack_of(name, stepps=3)
     with pytest.raises(OptionError, match="norm"):
         attack_of(name, norm="l7")
+    with pytest.raises(OptionError, match=r"by name.*Received: 'l2'"):
+        ATTACKS[name]("l2")
+    for row in registry.describe(ATTACKS[name]):
+        kinds = {part.get("type") for part in row["schema"].get("anyOf", [row["schema"]])}
+        if kinds & {"integer", "number"}:
+            with pytest.raises(OptionError, match=f"`{row['name']}`.*Received: True"):
+                ATTACKS[name](**{row["name"]: True})
 
 
 @pytest.mark.parametrize("name, norm", [case for case in CASES if ATTACKS[case[0]].strength])

@@ -9,8 +9,9 @@ from typing import Any, ClassVar
 import numpy as np
 
 from ..core import norms
-from ..core.classifier import BATCH_SIZE, Classifier, decide
-from ..core.errors import LabelError, ModelError, OptionError, ShapeError
+from ..core.classifier import BATCH_SIZE, Classifier, checked_classifier, decide
+from ..core.errors import LabelError, OptionError, ShapeError
+from ..core.registry import checked_batch_size, checked_seed
 from ..core.results import AttackResult
 from .parts.draws import Keys
 
@@ -112,10 +113,7 @@ class Attack(ABC):
             progress: called with (examples decided, examples in all).
             starts: images that meet the goal, [n, ...], for attacks that walk back from one; others ignore them.
         """
-        if not isinstance(classifier, Classifier):
-            raise ModelError.expected(
-                "An attack needs a Classifier.", type(classifier).__name__, "Wrap it: Classifier(model, bounds=(0, 1))."
-            )
+        checked_classifier(classifier, "An attack needs a Classifier.")
         x = classifier.checked_images(x)
         ids = _checked_ids(ids, len(x), seed, batch_size)
         with classifier.drawing(seed):
@@ -131,6 +129,16 @@ class Attack(ABC):
                 None if starts is None else _checked_starts(classifier, starts, x.shape),
             )
             return _Referee(self, classifier, x, task, clean).judge()
+
+
+def checked_attack(attack: Any) -> Attack:
+    """An attack, which is a value of its class."""
+    if not isinstance(attack, Attack):
+        name = attack.__name__ if isinstance(attack, type) else type(attack).__name__
+        remedy = f"Call it: {name}()." if isinstance(attack, type) else "Attacks are in hoplon.attacks."
+        said = f"the class {name}" if isinstance(attack, type) else f"{name}"
+        raise OptionError.expected("An attack such as PGD(eps=0.1) is needed.", said, remedy)
+    return attack
 
 
 def default_eps(attack: Attack, classifier: Classifier) -> float:
@@ -230,10 +238,8 @@ def _checked_starts(classifier: Classifier, starts: Any, shape: tuple[int, ...])
 
 def _checked_ids(ids: Any, n: int, seed: int, batch_size: int) -> np.ndarray:
     """Numbers of the examples int64 [n]; they name the random draws together with the seed."""
-    if batch_size < 1:
-        raise OptionError.expected("`batch_size` must be at least 1.", batch_size)
-    if not 0 <= seed < 2**63:
-        raise OptionError.expected("`seed` must lie between 0 and 2**63 - 1.", seed)
+    checked_batch_size(batch_size)
+    checked_seed(seed)
     numbers = np.arange(n) if ids is None else np.asarray(ids)
     if numbers.shape != (n,) or numbers.dtype.kind not in "iu" or (n and numbers.min() < 0):
         raise OptionError.expected(f"`ids` must be {n} whole numbers from 0.", f"shape {numbers.shape}")

@@ -11,7 +11,8 @@ from ..artifacts.model_file import model_format
 from ..core import backend
 from ..core.classifier import BATCH_SIZE, Classifier, say_bounds
 from ..core.digests import array_digest, model_digest
-from ..core.errors import BoundsError, DataError, OptionError
+from ..core.errors import BoundsError, DataError
+from ..core.registry import checked_batch_size, checked_seed
 from ..core.results import AuditReport
 from ..zoo import datasets
 from ..zoo.datasets.arrays import as_labels
@@ -104,10 +105,8 @@ def _named(thing: Any) -> str:
 
 
 def _check_numbers(seed: int, batch_size: int) -> None:
-    if batch_size < 1:
-        raise OptionError.expected("`batch_size` must be at least 1.", batch_size)
-    if not 0 <= seed < 2**63:
-        raise OptionError.expected("`seed` must lie between 0 and 2**63 - 1.", seed)
+    checked_batch_size(batch_size)
+    checked_seed(seed)
 
 
 def _bounds_of(model: Any, bounds: Any, images: datasets.Dataset) -> Any:

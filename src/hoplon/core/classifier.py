@@ -272,6 +272,13 @@ class Classifier:
         return y.astype(np.int64)
 
 
+def checked_classifier(classifier: Any, what: str) -> Classifier:
+    """A `Classifier`; `what` says who needs one."""
+    if not isinstance(classifier, Classifier):
+        raise ModelError.expected(what, type(classifier).__name__, "Wrap it: Classifier(model, bounds=(0, 1)).")
+    return classifier
+
+
 def _logits(classifier: Classifier, weights: Any, x: Any) -> Any:
     return classifier.forward(weights, x)
 

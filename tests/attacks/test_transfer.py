@@ -7,7 +7,7 @@ from hoplon import Classifier
 from hoplon.attacks import PGD, HopSkipJump, Noise
 from hoplon.attacks.transfer import Transfer
 from hoplon.core import registry
-from hoplon.core.errors import BoundsError, LabelError
+from hoplon.core.errors import BoundsError, LabelError, ModelError, OptionError
 from worlds import LinearWorld, linear_model
 
 
@@ -104,3 +104,21 @@ def test_is_a_value_but_no_registered_method(world):
     assert one == two
     assert hash(one) == hash(two)
     assert "transfer" not in registry.methods("attack")
+
+
+def test_both_are_checked_when_it_is_made(world):
+    with pytest.raises(ModelError, match="surrogate"):
+        Transfer(attack=PGD(), surrogate=world.model)
+    with pytest.raises(OptionError, match="the class PGD"):
+        Transfer(attack=PGD, surrogate=world.classifier)
+
+
+def test_it_is_found_beside_the_others():
+    import hoplon.attacks
+
+    assert hoplon.attacks.Transfer is Transfer
+    names: dict = {}
+    exec("from hoplon.attacks import *", names)
+    assert names["PGD"] is PGD
+    assert {"Transfer", "FMN", "AutoAttack"} <= set(names)
+    assert "registry" not in names

@@ -11,11 +11,17 @@ from ..core import backend
 
 
 def __getattr__(name: str) -> Any:
+    if name == "__all__":  # asked for by `from hoplon.attacks import *`
+        return __dir__()
     if not name[0].isupper():  # a module of this folder, found by the import system itself
         raise AttributeError(name)
     backend.require()
     from ..core import registry
 
+    if name == "Transfer":  # holds a classifier, so it is no method of the registry
+        from .transfer import Transfer
+
+        return Transfer
     for method in registry.methods("attack").values():
         if method.__name__ == name:
             return method
@@ -25,4 +31,4 @@ def __getattr__(name: str) -> Any:
 def __dir__() -> list[str]:
     from ..core import registry
 
-    return sorted(method.__name__ for method in registry.methods("attack").values())
+    return sorted(["Transfer", *(method.__name__ for method in registry.methods("attack").values())])

@@ -4,9 +4,9 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from ..core.classifier import Classifier, say_bounds
+from ..core.classifier import Classifier, checked_classifier, say_bounds
 from ..core.errors import BoundsError, LabelError
-from .base import Attack, Task
+from .base import Attack, Task, checked_attack
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -25,6 +25,10 @@ class Transfer(Attack):
     name, paper = "transfer", "arXiv:1605.07277"
     attack: Attack
     surrogate: Classifier
+
+    def __post_init__(self) -> None:
+        checked_attack(self.attack)
+        checked_classifier(self.surrogate, "`surrogate` must be a Classifier.")
 
     @property
     def norm(self) -> str:  # type: ignore[override]

@@ -34,6 +34,10 @@ class AttackResult:
     targeted: bool  # whether `classes` were to be reached
     attack: Any = field(repr=False)  # the method: a frozen value
 
+    def __repr__(self) -> str:
+        n, won = len(self.success), int(self.success.sum())
+        return f"AttackResult({self.attack.name} in {self.attack.norm}, {n} images, {won} successes)"
+
     @property
     def radius(self) -> np.ndarray:
         """Distance at which each example falls: infinite where the attack failed. [n]."""

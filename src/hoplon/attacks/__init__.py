@@ -11,8 +11,14 @@ from ..core import rooms
 
 
 def __getattr__(name: str) -> Any:
+    if name == "__all__":  # asked for by `from hoplon.attacks import *`
+        return __dir__()
+    if name == "Transfer":  # holds a classifier, so it is no method of the registry
+        from .transfer import Transfer
+
+        return Transfer
     return rooms.find_class("attack", __name__, name)
 
 
 def __dir__() -> list[str]:
-    return rooms.class_names("attack")
+    return sorted(["Transfer", *rooms.class_names("attack")])

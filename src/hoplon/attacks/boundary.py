@@ -28,6 +28,7 @@ class Boundary(Attack):
     """
 
     norms, strength, paper, minimum_norm = ("l2",), None, "arXiv:1712.04248", True
+    takes_starts = True
     norm: Literal["l2"] = option(default="l2", help="distance to make small: l2")
     eps: float | None = option(default=None, help="discard what lies farther than this; no limit when not given", ge=0)
     queries: int = option(default=25000, help="most queries of an example", ge=1)

@@ -28,6 +28,7 @@ class HopSkipJump(Attack):
     """
 
     norms, strength, paper, minimum_norm = ("l2", "linf"), None, "arXiv:1904.02144", True
+    takes_starts = True
     norm: Literal["l2", "linf"] = option(default="l2", help="distance to make small: l2 or linf")
     eps: float | None = option(default=None, help="discard what lies farther than this; no limit when not given", ge=0)
     iterations: int = option(default=64, help="steps along the boundary", ge=1)

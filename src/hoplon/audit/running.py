@@ -1,7 +1,6 @@
 """One audit from start to end: from a model and images to a folder with a report."""
 
 import json
-import time
 from pathlib import Path
 from typing import Any
 
@@ -10,10 +9,11 @@ import numpy as np
 from ..artifacts import load_model, sha256
 from ..artifacts.model_file import model_format
 from ..core import backend
-from ..core.classifier import BATCH_SIZE, Classifier, checked_batch_size, say_bounds
+from ..core.classifier import BATCH_SIZE, Classifier, say_bounds
 from ..core.digests import array_digest, model_digest
 from ..core.draws import checked_keys
 from ..core.errors import BoundsError, DataError
+from ..core.registry import checked_batch_size
 from ..core.results import AuditReport
 from ..zoo import datasets
 from ..zoo.datasets.arrays import as_labels
@@ -63,7 +63,6 @@ def run(
         batch_size: images in flight at once; memory is bounded by it.
         watch: called with an `engine.Step` as pieces begin and end.
     """
-    started = time.perf_counter()
     store = Store(Path(out))
     checked_batch_size(batch_size)
     checked_keys(seed, None, 0)
@@ -81,7 +80,7 @@ def run(
     how = (preset, str(out), seed, eps or {}, limit, split, size, rescale, batch_size)
     asked = Asked(_named(model), _named(data), ends, *how)
     story = gather.Story(case, images, facts, subject, todo, asked)
-    _carry_out(story, store, watch or _silent, started)
+    _carry_out(story, store, watch or _silent)
     return AuditReport(result=json.loads((store.folder / "result.json").read_text()), folder=store.folder)
 
 
@@ -91,14 +90,14 @@ def _subject(case: Case, facts: dict[str, Any]) -> Subject:
     return Subject(model, data, ends, backend.name(), case.seed, case.batch_size)
 
 
-def _carry_out(story: gather.Story, store: Store, watch: engine.Watcher, started: float) -> None:
+def _carry_out(story: gather.Story, store: Store, watch: engine.Watcher) -> None:
     """Do what is missing; whatever happens, the record and the report say how far it came."""
     with store.locked():
         store.claim(gather.manifest(story))
         try:
             engine.run(story.case, story.plan, story.subject, store, watch)
         finally:
-            write_json(store.folder / "result.json", gather.result(story, store, time.perf_counter() - started))
+            write_json(store.folder / "result.json", gather.result(story, store))
             report.render(store.folder)
 
 

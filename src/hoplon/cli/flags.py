@@ -126,9 +126,8 @@ def _command(name: str, method: Any) -> click.Command:
     command = click.option(
         "--out",
         type=click.Path(path_type=Path),
-        default=Path("runs") / f"attack-{name}",
-        show_default=True,
-        help="Folder for adversarial images.",
+        default=None,
+        help=f"Folder for adversarial images.  [default: runs/attack-{name}-MODEL, numbered where it holds other work]",
     )(command)
     command = click.option("--quiet", is_flag=True, help="Print nothing but errors.")(command)
     command = click.option("--target", type=click.IntRange(min=0), default=None, help="Class to reach.")(command)
@@ -191,6 +190,9 @@ def model_and_images(command: Callable[..., Any]) -> Callable[..., Any]:
 def _option(row: dict[str, Any]) -> Callable[..., Any]:
     """A flag from a field: its name, type, default and help text."""
     flag, schema, default = f"--{row['name'].replace('_', '-')}", row["schema"], row["default"]
+    if row["name"] == "eps":
+        unit = "Pixels as --bounds has them, not shares of the range; in l0 a number of features."
+        row = row | {"help": f"{row['help']}. {unit}"}
     kinds = {part.get("type") for part in schema.get("anyOf", [schema])}
     if "enum" in schema:
         kind: Any = click.Choice(schema["enum"])

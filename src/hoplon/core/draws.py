@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 
 from .errors import OptionError
+from .registry import checked_seed
 
 START, NOISE = 0, 1  # streams: the same example draws different numbers for different purposes
 
@@ -40,8 +41,7 @@ class Keys:
 
 def checked_keys(seed: int, ids: Any, n: int) -> Keys:
     """Keys of n examples from what a caller gave: `ids` are their places in the batch where it is None."""
-    if not 0 <= seed < 2**63:
-        raise OptionError.expected("`seed` must lie between 0 and 2**63 - 1.", seed)
+    checked_seed(seed)
     numbers = np.arange(n) if ids is None else np.asarray(ids)
     if numbers.shape != (n,) or numbers.dtype.kind not in "iu" or (n and numbers.min() < 0):
         raise OptionError.expected(f"`ids` must be {n} whole numbers from 0.", f"shape {numbers.shape}")

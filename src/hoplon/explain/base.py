@@ -7,9 +7,10 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from ..core.classifier import BATCH_SIZE, Classifier, checked_batch_size, decide
+from ..core.classifier import BATCH_SIZE, Classifier, decide
 from ..core.draws import Keys, checked_keys
 from ..core.errors import ModelError, ShapeError
+from ..core.registry import checked_batch_size
 from ..core.results import Explanation
 
 Progress = Callable[[int, int], None]  # images explained so far, images in all

@@ -80,7 +80,7 @@ def is_native(model: Any) -> bool:
     return isinstance(model, tf.Module) and not hasattr(model, "stateless_call")
 
 
-def weights(model: Any, draw: int = 0) -> Any:
+def weights(model: Any) -> Any:
     """Nothing: graphs read a model's variables at each call."""
     return ()
 

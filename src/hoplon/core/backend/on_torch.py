@@ -65,7 +65,7 @@ def is_native(model: Any) -> bool:
     return isinstance(model, torch.nn.Module) and not hasattr(model, "stateless_call")
 
 
-def weights(model: Any, draw: int = 0) -> Any:
+def weights(model: Any) -> Any:
     """Nothing: eager calls read a model's weights themselves."""
     return ()
 

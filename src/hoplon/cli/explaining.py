@@ -48,7 +48,7 @@ def explain_and_save(
     targets = targets_of(target, chosen, classifier.logits(classifier.checked_images(chosen.x), batch_size))
     with counting(method.name, quiet) as progress:
         result = method(classifier, chosen.x, targets, seed=seed, ids=ids, batch_size=batch_size, progress=progress)
-    _save(result, chosen, ids, classifier.bounds, out)
+    _save(result, chosen, ids, classifier, out)
     if not quiet:
         for line in _lines(result, classifier):
             click.echo(line)
@@ -88,7 +88,7 @@ def targets_of(target: str, images: Any, logits: np.ndarray) -> np.ndarray | Non
     return np.array(asked * (classes if len(asked) == 1 else 1))[images.y]
 
 
-def _save(result: Any, images: Any, ids: np.ndarray, bounds: Any, out: Path) -> None:
+def _save(result: Any, images: Any, ids: np.ndarray, classifier: Any, out: Path) -> None:
     columns = {
         "id": ids,
         "label": images.y,
@@ -102,7 +102,7 @@ def _save(result: Any, images: Any, ids: np.ndarray, bounds: Any, out: Path) -> 
     columns |= {name: extra for name, extra in result.extras.items() if extra.ndim == 1}
     rows = [{name: _plain(column[i]) for name, column in columns.items()} for i in range(len(ids))]
     write_json(out / "result.json", result.summary() | {"class_names": list(images.class_names), "images": rows})
-    write_atomic(out / "explanation.png", to_png(page(result, images, ids, bounds)))
+    write_atomic(out / "explanation.png", to_png(page(result, images, ids, classifier)))
 
 
 def _plain(value: Any) -> Any:
@@ -111,16 +111,16 @@ def _plain(value: Any) -> Any:
     return number if np.isfinite(number) else None
 
 
-def page(result: Any, images: Any, ids: np.ndarray, bounds: Any) -> np.ndarray:
+def page(result: Any, images: Any, ids: np.ndarray, classifier: Any) -> np.ndarray:
     """The picture: a row per image with the image, the attribution, and the moved image where there is one."""
     name = _Names(images.class_names)
     shown = slice(0, SHOWN)
-    originals, maps = as_unit(images.x[shown].astype(np.float32), bounds), red_green(result.attributions[shown])
+    originals, maps = as_unit(classifier, images.x[shown].astype(np.float32)), red_green(result.attributions[shown])
     heads = [("Image",), ("What speaks for the class", "green: more, red: less")]
     moved = result.extras.get("x_moved")
     if moved is not None:
         heads.append((f"Moved by {result.method.factor:g} steps", "clipped to the bounds"))
-        moved = as_unit(moved[shown], bounds)
+        moved = as_unit(classifier, moved[shown])
     rows = []
     for i in range(len(originals)):
         said = (f"{name(images.y[i])} (#{ids[i]})", f"predicted: {name(result.predictions[i])}")

@@ -33,6 +33,29 @@ CONV2D = [
 ]
 GROUPED = [((5, 5, 4), {"filters": 6, "kernel_size": 3, "groups": 2})]
 TRANSPOSED = [(shape, options) for shape, options in CONV2D if "dilation_rate" not in options]
+NORM = [  # scaled by the operator's own norm: of its matrix, and on the larger map by its symbols
+    ((5, 4, 2), {"filters": 3, "kernel_size": 3, "scale": "norm"}),
+    ((6, 5, 2), {"filters": 2, "kernel_size": (4, 3), "padding": "valid", "scale": "norm"}),
+    ((2, 3, 2), {"filters": 3, "kernel_size": 5, "scale": "norm"}),
+    ((2, 4, 5), {"filters": 2, "kernel_size": 2, "scale": "norm", **FIRST}),
+]
+STRIDED = [
+    ((5, 4, 2), {"filters": 3, "kernel_size": 3}),
+    ((5, 6, 2), {"filters": 3, "kernel_size": 3, "strides": 2}),
+    ((7, 7, 2), {"filters": 5, "kernel_size": 5, "strides": 3}),
+    ((2, 2, 2), {"filters": 3, "kernel_size": 7}),
+    ((5, 5, 2), {"filters": 2, "kernel_size": 2, "strides": 3}),
+    ((5, 5, 2), {"filters": 3, "kernel_size": (3, 2), "padding": "valid"}),
+    ((2, 4, 5), {"filters": 3, "kernel_size": 3, **FIRST}),
+]
+HIDDEN = [((5,), {"units": 7}), ((5,), {"units": 3, "activation": "tanh"}), ((2, 3), {"units": 4})]
+HIDDEN2D = [  # even kernels: forth and back must be laid out alike
+    ((4, 3, 2), {"filters": 3, "kernel_size": 3}),
+    ((4, 3, 2), {"filters": 2, "kernel_size": (2, 4), "activation": "sigmoid"}),
+    ((2, 2, 2), {"filters": 3, "kernel_size": 5}),
+    ((2, 3, 4), {"filters": 3, "kernel_size": 3, **FIRST}),
+]
+CENTRED = [((5,), {}), ((3, 4, 2), {}), ((2, 3, 4), {**FIRST})]
 POOL = [
     ((6, 6, 2), {}),
     ((7, 5, 2), {"pool_size": (2, 3)}),
@@ -62,7 +85,7 @@ EXAMPLES = {
         ((9, 2), {"filters": 5, "kernel_size": 4, "strides": 3}),
         ((3, 2), {"filters": 3, "kernel_size": 7}),
     ),
-    "SpectralConv2D": some(LINEAR, *CONV2D, *GROUPED),
+    "SpectralConv2D": some(LINEAR, *CONV2D, *GROUPED, *NORM),
     "FrobeniusConv2D": some(LINEAR, *CONV2D),
     "SpectralConv2DTranspose": some(LINEAR, *TRANSPOSED),
     "SpectralDepthwiseConv2D": some(
@@ -71,6 +94,23 @@ EXAMPLES = {
         ((6, 6, 2), {"kernel_size": 3, "strides": 2, "depth_multiplier": 2}),
         ((2, 2, 2), {"kernel_size": 5}),
     ),
+    "AOLDense": some(LINEAR, ((6,), {"units": 4}), ((4,), {"units": 7}), ((2, 3), {"units": 2})),
+    "AOLConv2D": some(LINEAR, *STRIDED),
+    "SLLDense": some(NONLINEAR, *HIDDEN),
+    "SLLConv2D": some(NONLINEAR, *HIDDEN2D),
+    "CPLDense": some(NONLINEAR, *HIDDEN),
+    "CPLConv2D": some(NONLINEAR, *HIDDEN2D),
+    "AffineResidualConv2D": some(
+        LINEAR,
+        *(
+            (shape, {"filters": 2, "kernel_size": kernel, **options})
+            for options in ({}, {"scale": "norm"})
+            for shape, kernel in (((4, 5, 2), 3), ((2, 3, 2), 5))
+        ),
+        ((2, 3, 4), {"filters": 2, "kernel_size": (1, 3), "scale": "norm", **FIRST}),
+    ),
+    "BatchCentering": some(NONLINEAR, *CENTRED, ((4,), {"momentum": 0.5})),  # a running mean is an offset
+    "LayerCentering": some(LINEAR, *CENTRED),
     "ScaledAveragePooling2D": some(LINEAR, *POOL),
     "ScaledL2NormPooling2D": some(NONLINEAR, *POOL),
     "ScaledGlobalAveragePooling2D": some(LINEAR, *GLOBAL),

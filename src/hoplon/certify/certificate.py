@@ -116,7 +116,7 @@ def certify(model: keras.Model, x: np.ndarray, y: np.ndarray, *, batch_size: int
         slopes = np.full((classes, classes), walked.trunk * 2**0.5)
     else:
         slopes = walked.trunk * pair_norms(stored(walked.head))
-    size = np.sqrt(np.square(x.reshape(len(x), -1).astype(float)).sum(axis=1))
+    size = np.sqrt(np.square(x.astype(float)).sum(axis=tuple(range(1, x.ndim))))
     slack = ROUNDING * (1 + size * walked.trunk + np.abs(logits).max(axis=1, initial=0.0))
     correct = logits.argmax(axis=1) == y if len(y) else np.zeros(0, bool)
     return Certificate(

@@ -56,9 +56,9 @@ def _transposed(layer: Any, shapes: Any) -> tuple[float, str]:
 
 
 def _conv1d(layer: Any, shapes: Any) -> tuple[float, str]:
-    kernel = stored(layer)[:, None]
+    kernel = stored(layer)[:, None]  # [k, 1, channels, filters]: a map one pixel wide
     sizes, steps, spread = (*spatial(layer, shapes[0]), 1), (*layer.strides, 1), (*layer.dilation_rate, 1)
-    return convolution(np.swapaxes(kernel, 0, 1), sizes, steps, spread, layer.padding, layer.groups)
+    return convolution(kernel, sizes, steps, spread, layer.padding, layer.groups)
 
 
 def _residual(linear: Rule) -> Rule:
@@ -100,6 +100,11 @@ RULES: dict[type, Rule] = {
     ),
     L.Rescaling: _rescaling,
 }
+
+
+def is_linear(layer: Any) -> bool:
+    """Whether a layer is `W h + b` with `stored` its W; by its exact type, for residual layers are Dense too."""
+    return RULES.get(type(layer)) is _dense and layer.activation in (None, keras.activations.linear)
 
 
 def layer_bound(layer: Any, shapes: Sequence[tuple[int | None, ...]]) -> tuple[float, str]:

@@ -7,7 +7,7 @@ import keras
 import numpy as np
 
 from ..core.errors import ModelError
-from .layers import layer_bound
+from .layers import is_linear, layer_bound
 
 
 @dataclass(frozen=True)
@@ -58,7 +58,7 @@ def walk(model: keras.Model) -> Walk:
         rows.append(LayerBound(layer.name, type(layer).__name__, bound, method))
         constants.append(bound)
     last = layers[-1][0]
-    linear = isinstance(last, keras.layers.Dense) and last.activation in (None, keras.activations.linear)
+    linear = is_linear(last)
     trunk = constants[:-1] if linear else constants
     return Walk(rows, float(np.prod(trunk, initial=1.0)) * (1 + 1e-14 * len(trunk)), last if linear else None)
 

@@ -46,7 +46,8 @@ docs: $(VENV)/ready  ## write the generated pages again
 examples: $(VENV)/ready  ## run the examples on embedded data
 	$(RUN) $(BIN)/python examples/01_keras_fgsm.py
 	$(RUN) $(BIN)/python examples/03_mnist_evasion.py --quick
-	$(RUN) $(BIN)/python examples/04_security_curve.py --images 100
+	$(RUN) $(BIN)/python examples/04_hkr_certificates.py --epochs 3 --width 8 --cw 2x50
+	$(RUN) $(BIN)/python examples/05_security_curve.py --images 100
 
 build: $(VENV)/ready  ## a wheel and a source archive in dist/
 	$(BIN)/python -m build

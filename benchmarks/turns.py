@@ -23,10 +23,10 @@ DISTURBED = 0.2  # cores busy with other programs that spoil a measurement
 class Worker:
     """One contestant in a process that lives until the `with` block ends."""
 
-    def __init__(self, script: Path, *arguments: str) -> None:
+    def __init__(self, script: Path, *arguments: str, interpreter: str = sys.executable) -> None:
         self.name = arguments[0]
         self._process = subprocess.Popen(
-            [sys.executable, str(script), *arguments], env={**QUIET, **os.environ},
+            [interpreter, str(script), *arguments], env={**QUIET, **os.environ},
             stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True,
         )  # fmt: skip
 

@@ -3,26 +3,78 @@
 >>> python docs/generate.py --check
 """
 
+import inspect
 import sys
 from pathlib import Path
 
+from hoplon.attacks.corruptions import CORRUPTIONS
 from hoplon.audit import evaluation, plan, preflight
-from hoplon.core import registry
+from hoplon.core import norms, registry
 
 HERE = Path(__file__).parent
+AROUND = """
+Every attack is a value that is called: `PGD(norm="l2", eps=0.5)(classifier, x, labels)`; `targets=` in place of
+`labels` asks for classes to reach. `hoplon attack NAME` does the same on files.
+
+**Radii.** `eps` is in the units of the images, in L0 a number of features; a call may give one per example.
+Where it is `None`, an attack that fills a ball takes the usual radius of its norm: {usual}, times the width of
+the classifier's bounds (the widest channel's), {counted} features in L0. Attacks of minimum norm, and those
+that are no ball, have no limit. `result.eps` is what each example was allowed.
+
+**Randomised models.** A Keras model with random layers draws by the seed of the call, and its own state is put
+back. What a plain function or a `torch.nn.Module` draws is its own affair.
+
+**Starts.** Attacks on decisions (`boundary`, `hop_skip_jump`) walk back from an image that meets the goal.
+Untargeted, noise nearly always does; a target is rarely met by chance, so pass `starts=`, one image of the
+target class per example. `hoplon attack` takes the data's own images of it.
+
+**Pictures.** Attacks that turn, blur or cover need pictures. Channels are where the model has them: last for
+Keras as it is set up by default, first for a `torch.nn.Module`.
+
+**One change for all.** `universal_perturbation` and `adversarial_patch` learn one change: `delta =
+attack.learn(classifier, x_train, labels=y_train)`, then `attack.applied(delta)(classifier, x_test, y_test)`
+tries it on images it was not made for.
+
+**Transfer.** `hoplon.attacks.Transfer(attack=PGD(early_stop=False), surrogate=other)` crafts on one classifier
+and is judged on another. It holds a classifier, so it lives in Python alone.
+
+**Curves.** `hoplon.attacks.curve.security_curve(classifier, x, labels, attacks, radii)` gives the accuracy at
+every radius under the worst of several attacks, and what each added.
+
+**Classic functions.** `hoplon.attacks.classic` has `fgsm`, `fgm`, `tgsm`, `fgmt`, `deepfool`, `jsma`, `smda`
+and `cw`: images in, adversarial images out.
+
+**Corruptions.** The kinds of `corruption`: {kinds}.
+"""
 NOTE = "<!-- Written by docs/generate.py from the code: change it there, then `make docs`. -->\n"
 
 
 def attacks() -> str:
     """Every attack with its options."""
     methods = registry.methods("attack")
-    lines = ["# Attacks\n", NOTE, "| name | norms | what it does | source |", "|---|---|---|---|"]
+    usual = ", ".join(f"{n.usual} in {n.name}" for n in norms.NORMS.values() if n.order)
+    around = AROUND.format(usual=usual, counted=norms.get("l0").usual, kinds=", ".join(f"`{k}`" for k in CORRUPTIONS))
+    lines = ["# Attacks\n", NOTE, around, "| name | norms | what it does | source |", "|---|---|---|---|"]
     for name, cls in methods.items():
         lines.append(f"| [`{name}`](#{name}) | {', '.join(cls.norms)} | {_first(cls)} | {cls.paper} |")
     for name, cls in methods.items():
         lines += [f"\n## {name}\n", f"`hoplon.attacks.{cls.__name__}`: {_first(cls)}\n"]
         lines += ["| option | default | what it is |", "|---|---|---|"]
         lines += [f"| `{row['name']}` | `{_short(row['default'])}` | {row['help']} |" for row in registry.describe(cls)]
+    return "\n".join(lines) + "\n"
+
+
+def explain() -> str:
+    """Every explainer with its options."""
+    methods = registry.methods("explainer")
+    lines = ["# Explanations\n", NOTE, "| name | what it gives | attributions | source |", "|---|---|---|---|"]
+    for name, cls in methods.items():
+        unit = "shares of the logit's rise" if cls.sums_to_rise else "slopes of the logit"
+        lines.append(f"| [`{name}`](#{name}) | {_first(cls)} | {unit} | {cls.paper} |")
+    for name, cls in methods.items():
+        lines += [f"\n## {name}\n", f"`hoplon.explain.{cls.__name__}`: {_told(cls)}"]
+        rows = [f"| `{row['name']}` | `{_short(row['default'])}` | {row['help']} |" for row in registry.describe(cls)]
+        lines += ["\n| option | default | what it is |", "|---|---|---|", *rows] if rows else []
     return "\n".join(lines) + "\n"
 
 
@@ -45,6 +97,11 @@ def _first(thing: object) -> str:
     return (thing.__doc__ or "").splitlines()[0]
 
 
+def _told(thing: object) -> str:
+    """A docstring as text, its example left out."""
+    return inspect.cleandoc(thing.__doc__ or "").partition("\n>>>")[0].strip()
+
+
 def _short(value: object) -> str:
     return f"{value:.4g}" if isinstance(value, float) else str(value)
 
@@ -53,7 +110,7 @@ def _said(options: dict[str, object]) -> str:
     return f" ({', '.join(f'{k}={v}' for k, v in options.items())})" if options else ""
 
 
-PAGES = {"attacks.md": attacks, "checks.md": checks}
+PAGES = {"attacks.md": attacks, "checks.md": checks, "explain.md": explain}
 
 
 def main() -> int:

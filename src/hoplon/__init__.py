@@ -17,6 +17,9 @@ _HOMES = {  # public name -> the module it lives in; nothing below is imported b
     "Classifier": "hoplon.core.classifier",
     "attacks": "hoplon.attacks",
     "audit": "hoplon.audit",
+    "certify": "hoplon.certify",
+    "explain": "hoplon.explain",
+    "lipschitz": "hoplon.lipschitz",
     "zoo": "hoplon.zoo",
 }
 

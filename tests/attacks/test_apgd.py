@@ -10,8 +10,8 @@ from hoplon.attacks import APGD, APGDT
 from hoplon.attacks.apgd import balls_of
 from hoplon.attacks.base import Goal, Task
 from hoplon.attacks.parts import adaptive, stepping
-from hoplon.attacks.parts.draws import Keys
 from hoplon.core import backend, losses, norms
+from hoplon.core.draws import Keys
 from worlds import LinearWorld, linear_model
 
 NORMS = ["linf", "l2", "l1"]

@@ -9,7 +9,7 @@ from hoplon import Classifier
 from hoplon.attacks import APGD, APGDT, FGSM, AutoAttack, Square
 from hoplon.attacks.auto_attack import in_turn
 from hoplon.attacks.base import Goal, Task
-from hoplon.attacks.parts.draws import Keys
+from hoplon.core.draws import Keys
 from worlds import LinearWorld
 
 NORMS = ["linf", "l2", "l1"]

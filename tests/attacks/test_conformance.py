@@ -207,6 +207,27 @@ def test_a_gradient_that_is_not_a_number_does_no_harm(name):
     assert (result.predictions >= 0).all()
 
 
+@pytest.mark.parametrize("name, norm", [case for case in CASES if ATTACKS[case[0]].fills_ball])
+@pytest.mark.parametrize("bounds", [(0.0, 1.0), (0.0, 255.0), ([-1.0, 0.0], [1.0, 3.0])], ids=["unit", "bytes", "wide"])
+def test_without_a_radius_it_is_the_usual_one_of_the_norm_in_the_range(name, norm, bounds):
+    low, high = (np.broadcast_to(np.float32(b), (3, 2)) for b in bounds)
+    classifier = Classifier(linear_model(np.eye(6, 3), np.zeros(3), (3, 2)), bounds=bounds)
+    result = attack_of(name, norm=norm)(classifier, np.stack([low, (low + high) / 2]))
+    usual = {"linf": 8 / 255, "l2": 0.5, "l1": 10, "l0": 10}[norm] * (1 if norm == "l0" else np.max(high - low))
+    np.testing.assert_allclose(result.eps, usual, rtol=1e-6)
+    assert result.summary()["eps"] == pytest.approx(usual)
+    assert result.attack == attack_of(name, norm=norm)
+
+
+@pytest.mark.parametrize("name", [name for name, cls in ATTACKS.items() if not cls.fills_ball])
+def test_who_fills_no_ball_has_no_limit_of_its_own(name):
+    if attack_of(name).eps is not None:
+        pytest.skip(f"{name} has a radius of its own")
+    result = attack_of(name)(Classifier(linear_model(np.zeros((12, 3)), np.eye(3)[0], (3, 4, 1))), images(2, (3, 4, 1)))
+    assert np.isinf(result.eps).all()
+    assert result.summary()["eps"] is None
+
+
 @pytest.mark.parametrize("name", ATTACKS)
 def test_an_empty_batch_is_an_empty_result(name):
     classifier = Classifier(small_cnn())
@@ -234,6 +255,13 @@ def test_bad_options_are_refused_in_our_words(name):
         attack_of(name, stepps=3)
     with pytest.raises(OptionError, match="norm"):
         attack_of(name, norm="l7")
+    with pytest.raises(OptionError, match=r"by name.*Received: 'l2'"):
+        ATTACKS[name]("l2")
+    for row in registry.describe(ATTACKS[name]):
+        kinds = {part.get("type") for part in row["schema"].get("anyOf", [row["schema"]])}
+        if kinds & {"integer", "number"}:
+            with pytest.raises(OptionError, match=f"`{row['name']}`.*Received: True"):
+                ATTACKS[name](**{row["name"]: True})
 
 
 @pytest.mark.parametrize("name, norm", [case for case in CASES if ATTACKS[case[0]].strength])

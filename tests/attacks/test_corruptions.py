@@ -10,7 +10,7 @@ from hoplon import Classifier
 from hoplon.attacks import Corruption
 from hoplon.attacks.base import Goal, Task
 from hoplon.attacks.corruptions import CORRUPTIONS, Kind, corrupted
-from hoplon.attacks.parts.draws import Keys
+from hoplon.core.draws import Keys
 from worlds import linear_model
 
 KINDS = typing.get_args(Kind)

@@ -3,7 +3,7 @@ import pytest
 
 from hoplon.attacks.curve import SecurityCurve, security_curve, sweep
 from hoplon.core import registry
-from hoplon.core.errors import OptionError
+from hoplon.core.errors import ModelError, OptionError, ShapeError
 from worlds import LinearWorld
 
 PGD, FMN, DeepFool, Noise = (registry.find("attack", name) for name in ("pgd", "fmn", "deepfool", "noise"))
@@ -124,3 +124,38 @@ def test_mixed_norms_no_attack_and_bad_radii_are_refused():
         security_curve(world.classifier, world.x, world.labels, [PGD()], [])
     with pytest.raises(OptionError, match="radii"):
         sweep(PGD(), world.classifier, world.x, world.labels, radii=[-1.0])
+
+
+def test_what_is_no_classifier_no_attack_or_no_image_is_refused_in_our_words():
+    world = LinearWorld((8,), n=2)
+    asked = (world.x, world.labels)
+    with pytest.raises(ModelError, match=r"Classifier.*Received: Sequential"):
+        security_curve(world.model, *asked, [PGD()], [0.1])
+    with pytest.raises(ModelError, match="Classifier"):
+        sweep(PGD(), world.model, *asked, radii=[0.1])
+    for wrong, words in (([FMN], r"the class FMN.*FMN\(\)"), (FMN, "the class FMN"), ([3], "int"), (3, "int")):
+        with pytest.raises(OptionError, match=words):
+            security_curve(world.classifier, *asked, wrong, [0.1])
+    with pytest.raises(ShapeError, match="at least one image"):
+        security_curve(world.classifier, world.x[:0], world.labels[:0], [PGD()], [0.1])
+
+
+def test_one_attack_needs_no_list_and_a_radius_may_be_a_text():
+    world = LinearWorld((8,), n=6)
+    alone = security_curve(world.classifier, world.x, world.labels, FMN(), [1.0])
+    listed = security_curve(world.classifier, world.x, world.labels, [FMN()], [1.0])
+    np.testing.assert_array_equal(alone.distances, listed.distances)
+    middle = (np.sort(alone.distance)[2] + np.sort(alone.distance)[3]) / 2
+    text = f"{round(middle * 10**6)}/1000000"
+    assert alone.robust_accuracy(text) == alone.robust_accuracy(middle) == 0.5
+    assert alone.contributions(text) == alone.contributions(middle)
+    with pytest.raises(OptionError, match="8/255"):
+        alone.robust_accuracy("eight")
+
+
+def test_a_curve_and_a_result_are_short_in_print():
+    world = LinearWorld((8,), n=6)
+    curve = security_curve(world.classifier, world.x, world.labels, [FMN()], [0.0, 1.0])
+    assert repr(curve) == "SecurityCurve(fmn in linf, 6 images; robust accuracy 1.000 at 0, 0.000 at 1)"
+    result = FMN()(world.classifier, world.x, world.labels)
+    assert repr(result) == "AttackResult(fmn in linf, 6 images, 6 successes)"

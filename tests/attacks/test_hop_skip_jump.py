@@ -9,8 +9,8 @@ from hoplon.attacks import PGD, HopSkipJump
 from hoplon.attacks.base import Goal, Task
 from hoplon.attacks.hop_skip_jump import slope_of
 from hoplon.attacks.parts.decisions import TRIES, Oracle, approach, begin, just_beyond, way
-from hoplon.attacks.parts.draws import Keys
 from hoplon.core import norms
+from hoplon.core.draws import Keys
 from hoplon.core.errors import ShapeError
 from worlds import LinearWorld, linear_model
 

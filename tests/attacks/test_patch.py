@@ -11,11 +11,11 @@ from keras import ops
 from hoplon import Classifier
 from hoplon.attacks import AdversarialPatch
 from hoplon.attacks.base import Goal, Task
-from hoplon.attacks.parts.draws import Keys
 from hoplon.attacks.parts.layout import Layout
 from hoplon.attacks.parts.transforms import placements
 from hoplon.attacks.patch import adam, outline, put_on, start
 from hoplon.core import backend
+from hoplon.core.draws import Keys
 from hoplon.core.errors import OptionError, ShapeError
 from worlds import linear_model
 

@@ -9,8 +9,8 @@ import pytest
 from hoplon import Classifier
 from hoplon.attacks import Spatial
 from hoplon.attacks.base import Goal, Task
-from hoplon.attacks.parts.draws import Keys
 from hoplon.attacks.spatial import mildest_first
+from hoplon.core.draws import Keys
 from hoplon.core.errors import ShapeError
 from warps import of_scipy
 from worlds import linear_model

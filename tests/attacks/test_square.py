@@ -217,7 +217,7 @@ def test_channels_first_is_seen_from_the_other_side():
 def _moved(attack, classifier, x, eps):
     """What the attack hands to the referee, less the clean inputs."""
     from hoplon.attacks.base import Goal, Task
-    from hoplon.attacks.parts.draws import Keys
+    from hoplon.core.draws import Keys
 
     classifier.predict(x)
     n, eps = len(x), np.asarray(eps, "float32")

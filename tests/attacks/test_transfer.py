@@ -10,7 +10,7 @@ from hoplon.attacks import PGD, HopSkipJump, Noise
 from hoplon.attacks.base import Attack
 from hoplon.attacks.transfer import Transfer
 from hoplon.core import registry
-from hoplon.core.errors import BoundsError, LabelError
+from hoplon.core.errors import BoundsError, LabelError, ModelError, OptionError
 from worlds import LinearWorld, linear_model
 
 
@@ -116,6 +116,12 @@ def test_goal_batch_starts_and_progress_reach_the_inner_attack(world):
     assert told[-1] == (2, 6)
 
 
+def test_without_a_radius_the_usual_one_of_the_inner_attack_counts(world):
+    for inner, wanted in ((PGD(norm="l2"), 0.5), (PGD(norm="l2", eps=0.2), 0.2), (HopSkipJump(iterations=1), np.inf)):
+        transfer = Transfer(attack=inner, surrogate=with_weights(world, world.w))
+        np.testing.assert_allclose(transfer(world.classifier, world.x, world.labels).eps, wanted, rtol=1e-6)
+
+
 def test_any_attack_may_be_the_inner_one(world):
     inner = HopSkipJump(iterations=5)
     transfer = Transfer(attack=inner, surrogate=with_weights(world, 2 * world.w))
@@ -142,3 +148,21 @@ def test_is_a_value_but_no_registered_method(world):
     assert one == two
     assert hash(one) == hash(two)
     assert "transfer" not in registry.methods("attack")
+
+
+def test_both_are_checked_when_it_is_made(world):
+    with pytest.raises(ModelError, match="surrogate"):
+        Transfer(attack=PGD(), surrogate=world.model)
+    with pytest.raises(OptionError, match="the class PGD"):
+        Transfer(attack=PGD, surrogate=world.classifier)
+
+
+def test_it_is_found_beside_the_others():
+    import hoplon.attacks
+
+    assert hoplon.attacks.Transfer is Transfer
+    names: dict = {}
+    exec("from hoplon.attacks import *", names)
+    assert names["PGD"] is PGD
+    assert {"Transfer", "FMN", "AutoAttack"} <= set(names)
+    assert "registry" not in names

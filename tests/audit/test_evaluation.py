@@ -114,3 +114,19 @@ def test_survival_of_eight_bits_is_counted():
     assert (found.status, found.value) == ("warn", 0.25)
     assert CHECKS["UINT8"](told(lambda attack: 10)).value == 1.0
     assert CHECKS["UINT8"](told(lambda attack: 0)).status == "pass"
+
+
+def test_the_sentence_on_eight_bits_speaks_of_its_own_run():
+    found = CHECKS["UINT8"](told(lambda attack: 40))
+    assert "Of the 40 adversarial images that apgd with 30 steps at linf 0.1 found, 25.0%" in found.message
+    assert "found none in 100 images" in CHECKS["UINT8"](told(lambda attack: 0)).message
+
+
+@pytest.mark.parametrize("status, count", [("pass", 95), ("fail", 10)])
+def test_the_sentence_on_chance_explains_its_number(status, count):
+    trial = told(lambda attack: count)
+    trial.y[:20] = 0  # 28 of 100 are of class 0
+    found = CHECKS["CHANCE"](trial)
+    assert found.status == status
+    assert "chance is 28.0%, the share of the most frequent class among these 100 images" in found.message
+    assert "up to 37.0% may stand by luck" in found.message

@@ -9,6 +9,7 @@ from broken import Does, Noisy, wrapped
 from hoplon import Classifier
 from hoplon.audit import preflight
 from hoplon.zoo import datasets, models
+from worlds import linear_model
 
 
 @pytest.fixture(scope="module")
@@ -135,3 +136,14 @@ def test_a_model_that_changes_while_it_is_used(world):
         assert found["STATE"].status == "pass"
     else:
         assert found["STATE"].status == "fail"
+
+
+@pytest.mark.parametrize("bias, words", [([0, 5.0, 0], "one class, 1"), ([np.nan, 0, 0], "not finite")])
+def test_a_model_with_one_answer_for_all_is_called_that(bias, words):
+    classifier = Classifier(linear_model(np.zeros((4, 3)), np.array(bias), (4,)))
+    x = np.random.default_rng(0).uniform(size=(30, 4)).astype("float32")
+    found = {f.id: f for f in preflight.examine(classifier, x, np.arange(30) % 3)}
+    assert found["LABELS"].status == "fail"
+    assert words in found["LABELS"].message
+    if not np.isnan(bias).any():
+        assert "the same for every image" in found["ZERO_GRAD"].message

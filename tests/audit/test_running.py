@@ -308,3 +308,24 @@ def test_a_folder_of_other_work_is_left_alone(done, model_file):
     with pytest.raises(StoreError, match="other work"):
         running.run(model_file, "digits", out=done.folder, seed=1, **QUICK)
     assert (done.folder / "result.json").read_bytes() == before
+
+
+def test_the_time_is_that_of_all_runs_it_took(done, model_file, tmp_path):
+    def interrupt(step):
+        if step.state == "done" and step.done == 6:
+            raise KeyboardInterrupt
+
+    def seconds():
+        return json.loads((tmp_path / "r/result.json").read_text())["timing"]["seconds"]
+
+    with pytest.raises(KeyboardInterrupt):
+        running.run(model_file, "digits", out=tmp_path / "r", watch=interrupt, **QUICK)
+    before = seconds()
+    pieces = json.loads((tmp_path / "r/seconds.json").read_text())
+    assert before == pytest.approx(sum(pieces.values()), abs=0.1)
+    (tmp_path / "r/seconds.json").write_text(json.dumps({key: each + 100 for key, each in pieces.items()}))
+    running.run(model_file, "digits", out=tmp_path / "r", **QUICK)
+    after = seconds()
+    assert after > before + 100 * len(pieces)
+    running.run(model_file, "digits", out=tmp_path / "r", **QUICK)
+    assert seconds() == after  # what was kept took no time again

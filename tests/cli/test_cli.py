@@ -104,7 +104,25 @@ def test_every_attack_runs_with_its_own_flags(capfd, model_file, tmp_path, name)
     assert (tmp_path / "adversarial.png").exists()
     code, out, _ = run(capfd, "attack", name, "--help")
     assert code == 0
+    assert "Pixels as --bounds has them" in " ".join(out.split())
     assert all(f"--{row['name'].replace('_', '-')}" in out for row in registry.describe(registry.find("attack", name)))
+
+
+@pytest.mark.parametrize(
+    "flags, words",
+    [
+        (("--norm", "linf"), "Within linf 0.03137, 8/255 of the range [0, 1]: the usual radius"),
+        (("--norm", "l2"), "Within l2 0.5, 0.5 of the range [0, 1]: the usual radius"),
+        (("--norm", "l0"), "Within 10 features: the usual radius"),
+        (("--norm", "l2", "--bounds", 0, 255, "--rescale"), "Within l2 127.5, 0.5 of the range [0, 255]: the usual"),
+        (("--norm", "linf", "--eps", "4/255"), "Within linf 0.01569, 0.01569 of the range [0, 1]\n"),
+    ],
+)
+def test_the_radius_is_said_and_who_chose_it(capfd, model_file, tmp_path, flags, words):
+    code, out, _ = run(capfd, "attack", "fgsm", model_file, "--data", "digits", "--limit", 6, "--out", tmp_path, *flags)
+    assert code == 0
+    assert words in out
+    assert json.loads((tmp_path / "result.json").read_text())["eps"] > 0
 
 
 @pytest.mark.parametrize("what", ["attacks", "checks", "datasets", "presets"])

@@ -287,7 +287,28 @@ def test_an_attack_wants_a_classifier():
         PGD()(sequential(), X)
 
 
-@pytest.mark.parametrize("options", [{"batch_size": 0}, {"seed": -1}, {"ids": [1, 2]}], ids=str)
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"batch_size": 0},
+        {"batch_size": 2.5},
+        {"batch_size": True},
+        {"seed": -1},
+        {"seed": None},
+        {"seed": "a"},
+        {"seed": 1.5},
+        {"seed": True},
+        {"ids": [1, 2]},
+    ],
+    ids=str,
+)
 def test_bad_numbers_beside_an_attack(options):
     with pytest.raises(OptionError, match="Received"):
         PGD()(Classifier(sequential()), X, **options)
+
+
+def test_numpys_whole_numbers_are_whole_numbers_too():
+    one, two = (
+        PGD(steps=steps)(Classifier(sequential()), X, seed=s) for steps, s in ((2, 3), (np.int64(2), np.int32(3)))
+    )
+    np.testing.assert_array_equal(one.x_adv, two.x_adv)

@@ -51,6 +51,8 @@ def load_model(path: str | Path) -> Any:
     """
     import keras
 
+    from ..lipschitz import model as _registered  # noqa: F401  our own layers and models load without being asked for
+
     path = Path(path)
     model_format(path)
     try:

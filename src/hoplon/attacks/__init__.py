@@ -7,22 +7,18 @@
 
 from typing import Any
 
-from ..core import backend
+from ..core import rooms
 
 
 def __getattr__(name: str) -> Any:
-    if not name[0].isupper():  # a module of this folder, found by the import system itself
-        raise AttributeError(name)
-    backend.require()
-    from ..core import registry
+    if name == "__all__":  # asked for by `from hoplon.attacks import *`
+        return __dir__()
+    if name == "Transfer":  # holds a classifier, so it is no method of the registry
+        from .transfer import Transfer
 
-    for method in registry.methods("attack").values():
-        if method.__name__ == name:
-            return method
-    raise AttributeError(f"module 'hoplon.attacks' has no attribute {name!r}")
+        return Transfer
+    return rooms.find_class("attack", __name__, name)
 
 
 def __dir__() -> list[str]:
-    from ..core import registry
-
-    return sorted(method.__name__ for method in registry.methods("attack").values())
+    return sorted(["Transfer", *rooms.class_names("attack")])

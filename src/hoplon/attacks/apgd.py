@@ -6,7 +6,7 @@ import numpy as np
 
 from ..core.classifier import Classifier
 from ..core.registry import option, register
-from .base import Attack, Task
+from .base import BALL, Attack, Task
 from .parts.adaptive import WARM_UP, Plan, climb
 from .parts.boundaries import clean_logits, rivals_of
 
@@ -23,8 +23,9 @@ class APGD(Attack):
     """
 
     norms, strength, paper = ("linf", "l2", "l1"), 1.01, "arXiv:2003.01690"
+    fills_ball = True
     norm: Literal["linf", "l2", "l1"] = option(default="linf", help="ball to stay in: linf, l2 or l1")
-    eps: float = option(default=8 / 255, help="radius of the ball, in the units of the images", ge=0)
+    eps: float | None = option(default=None, help=BALL, ge=0)
     steps: int = option(default=100, help="gradient steps", ge=1)
     loss: Literal["ce", "dlr", "margin"] = option(default="ce", help="loss to climb: ce, dlr or margin")
     eot: int = option(default=1, help="gradients averaged at every step, for randomised models", ge=1)
@@ -58,8 +59,9 @@ class APGDT(Attack):
     """
 
     name, norms, strength, paper = "apgd_t", ("linf", "l2", "l1"), 1.01, "arXiv:2003.01690"
+    fills_ball = True
     norm: Literal["linf", "l2", "l1"] = option(default="linf", help="ball to stay in: linf, l2 or l1")
-    eps: float = option(default=8 / 255, help="radius of the ball, in the units of the images", ge=0)
+    eps: float | None = option(default=None, help=BALL, ge=0)
     steps: int = option(default=100, help="gradient steps for each target", ge=1)
     n_targets: int | None = option(
         default=None, help="classes tried as targets, at most; 9, or 5 in l1, when not given", ge=1

@@ -8,7 +8,7 @@ import numpy as np
 from ..core import registry
 from ..core.classifier import Classifier
 from ..core.registry import option, register
-from .base import Attack, Task
+from .base import BALL, Attack, Task
 
 
 @register("attack")
@@ -25,8 +25,9 @@ class AutoAttack(Attack):
     """
 
     norms, strength, paper = ("linf", "l2", "l1"), 1.01, "arXiv:2003.01690"
+    fills_ball = True
     norm: Literal["linf", "l2", "l1"] = option(default="linf", help="ball to stay in: linf, l2 or l1")
-    eps: float = option(default=8 / 255, help="radius of the ball, in the units of the images", ge=0)
+    eps: float | None = option(default=None, help=BALL, ge=0)
     version: Literal["standard", "plus", "rand"] = option(
         default="standard", help="which ensemble: standard, plus or rand"
     )

@@ -9,11 +9,13 @@ from typing import Any, ClassVar
 import numpy as np
 
 from ..core import norms
-from ..core.classifier import BATCH_SIZE, Classifier, decide
-from ..core.errors import LabelError, ModelError, OptionError, ShapeError
+from ..core.classifier import BATCH_SIZE, Classifier, checked_classifier, decide
+from ..core.draws import Keys, checked_keys
+from ..core.errors import LabelError, OptionError, ShapeError
+from ..core.registry import checked_batch_size
 from ..core.results import AttackResult
-from .parts.draws import Keys
 
+BALL = "radius of the ball, in the units of the images; the norm's usual one when not given"  # help of `eps`
 BLOCK = 8  # batches that an attack is given at once: what it holds besides images in and out stays that small
 Progress = Callable[[int, int], None]  # examples decided so far, examples in all
 
@@ -73,8 +75,10 @@ class Attack(ABC):
     paper: ClassVar[str]
     couples_examples: ClassVar[bool] = False  # finds one change for all images together
     minimum_norm: ClassVar[bool] = False  # looks for the nearest adversarial, not for any within eps
+    fills_ball: ClassVar[bool] = False  # finds the more the larger eps is: without one it gets the norm's usual
+    takes_starts: ClassVar[bool] = False  # walks back from an image that meets the goal
     norm: str
-    eps: float | None  # None: no limit, for attacks of minimum norm
+    eps: float | None  # None: the usual radius of the norm where the ball is filled, else no limit
 
     @abstractmethod
     def perturb(self, classifier: Classifier, x: np.ndarray, task: Task) -> np.ndarray:
@@ -101,32 +105,52 @@ class Attack(ABC):
             x: images [n, ...] inside the classifier's bounds.
             labels: classes to leave, [n]; the classifier's own predictions when neither is given.
             targets: classes to reach, [n]; never together with `labels`.
-            eps: radius per example, [n] or a number; the attack's own when not given.
-            seed: names the random draws, together with `ids`.
+            eps: radius per example, [n] or a number; the attack's own when not given, see `default_eps`.
+            seed: names the random draws, together with `ids`; those of a randomised Keras model too, whose own
+                random state is as it was afterwards. What a function or a torch module draws is its own affair.
             ids: each example's number in its data set, [n]; its place in `x` when not given.
             batch_size: examples in flight at once; memory is bounded by it.
             progress: called with (examples decided, examples in all).
             starts: images that meet the goal, [n, ...], for attacks that walk back from one; others ignore them.
         """
-        if not isinstance(classifier, Classifier):
-            raise ModelError.expected(
-                "An attack needs a Classifier.", type(classifier).__name__, "Wrap it: Classifier(model, bounds=(0, 1))."
-            )
+        checked_classifier(classifier, "An attack needs a Classifier.")
         x = classifier.checked_images(x)
-        ids = _checked_ids(ids, len(x), seed, batch_size)
-        clean = decide(classifier.logits(x, batch_size))
-        goal = goal_of(classifier, clean, labels, targets)
-        task = Task(
-            goal,
-            _radii(self.eps if eps is None else eps, len(x)),
-            Keys(seed, ids),
-            np.ones(len(x), np.int64),
-            np.zeros(len(x), np.int64),
-            batch_size,
-            progress,
-            None if starts is None else _checked_starts(classifier, starts, x.shape),
-        )
-        return _Referee(self, classifier, x, task, clean).judge()
+        keys = checked_keys(seed, ids, len(x))
+        checked_batch_size(batch_size)
+        with classifier.drawing(seed):
+            clean = decide(classifier.logits(x, batch_size))
+            task = Task(
+                goal_of(classifier, clean, labels, targets),
+                _radii(default_eps(self, classifier) if eps is None else eps, len(x)),
+                keys,
+                np.ones(len(x), np.int64),
+                np.zeros(len(x), np.int64),
+                batch_size,
+                progress,
+                None if starts is None else _checked_starts(classifier, starts, x.shape),
+            )
+            return _Referee(self, classifier, x, task, clean).judge()
+
+
+def checked_attack(attack: Any) -> Attack:
+    """An attack, which is a value of its class."""
+    if not isinstance(attack, Attack):
+        name = attack.__name__ if isinstance(attack, type) else type(attack).__name__
+        remedy = f"Call it: {name}()." if isinstance(attack, type) else "Attacks are in hoplon.attacks."
+        said = f"the class {name}" if isinstance(attack, type) else f"{name}"
+        raise OptionError.expected("An attack such as PGD(eps=0.1) is needed.", said, remedy)
+    return attack
+
+
+def default_eps(attack: Attack, classifier: Classifier) -> float:
+    """Radius of a call that names none: the attack's own, else the usual one of its norm in the classifier's range.
+
+    Usual are 8/255 in Linf, 0.5 in L2 and 10 in L1, times the width of the widest channel's bounds, and 10 features
+    in L0. An attack that looks for the nearest adversarial, or is no ball, has no limit: infinity.
+    """
+    if attack.eps is not None:
+        return attack.eps
+    return norms.get(attack.norm).usual_radius(classifier.span) if attack.fills_ball else np.inf
 
 
 class _Referee:
@@ -213,21 +237,7 @@ def _checked_starts(classifier: Classifier, starts: Any, shape: tuple[int, ...])
     return starts
 
 
-def _checked_ids(ids: Any, n: int, seed: int, batch_size: int) -> np.ndarray:
-    """Numbers of the examples int64 [n]; they name the random draws together with the seed."""
-    if batch_size < 1:
-        raise OptionError.expected("`batch_size` must be at least 1.", batch_size)
-    if not 0 <= seed < 2**63:
-        raise OptionError.expected("`seed` must lie between 0 and 2**63 - 1.", seed)
-    numbers = np.arange(n) if ids is None else np.asarray(ids)
-    if numbers.shape != (n,) or numbers.dtype.kind not in "iu" or (n and numbers.min() < 0):
-        raise OptionError.expected(f"`ids` must be {n} whole numbers from 0.", f"shape {numbers.shape}")
-    return numbers.astype(np.int64)
-
-
 def _radii(eps: Any, n: int) -> np.ndarray:
-    if eps is None:
-        return np.full(n, np.inf, np.float32)
     try:
         radii = np.broadcast_to(np.asarray(eps, np.float32), (n,)).copy()
     except (TypeError, ValueError):

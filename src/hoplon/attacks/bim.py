@@ -6,7 +6,7 @@ import numpy as np
 
 from ..core.classifier import Classifier
 from ..core.registry import option, register
-from .base import Attack, Task
+from .base import BALL, Attack, Task
 from .parts.ascent import Ascent, climb
 
 
@@ -19,8 +19,9 @@ class BIM(Attack):
     """
 
     norms, strength, paper = ("linf", "l2", "l1"), 1.02, "arXiv:1607.02533"
+    fills_ball = True
     norm: Literal["linf", "l2", "l1"] = option(default="linf", help="ball to stay in: linf, l2 or l1")
-    eps: float = option(default=8 / 255, help="radius of the ball, in the units of the images", ge=0)
+    eps: float | None = option(default=None, help=BALL, ge=0)
     steps: int = option(default=10, help="gradient steps", ge=1)
     rel_step: float = option(default=0.2, help="length of a step, as a share of eps", gt=0, le=1)
     loss: Literal["ce", "margin", "dlr", "mse"] = option(default="ce", help="loss to climb: ce, margin, dlr or mse")

@@ -6,10 +6,10 @@ import numpy as np
 
 from ..core import norms
 from ..core.classifier import Classifier
+from ..core.draws import NOISE
 from ..core.registry import option, register
 from .base import Attack, Task
 from .parts.decisions import FINEST, Oracle, approach, begin, column, just_beyond, walked, way
-from .parts.draws import NOISE
 
 HOME = 24  # queries kept for the way straight to the boundary at the end
 PROBE = 10  # steps between two looks at whether the sideways part alone meets the goal
@@ -28,6 +28,7 @@ class Boundary(Attack):
     """
 
     norms, strength, paper, minimum_norm = ("l2",), None, "arXiv:1712.04248", True
+    takes_starts = True
     norm: Literal["l2"] = option(default="l2", help="distance to make small: l2")
     eps: float | None = option(default=None, help="discard what lies farther than this; no limit when not given", ge=0)
     queries: int = option(default=25000, help="most queries of an example", ge=1)

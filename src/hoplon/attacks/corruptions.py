@@ -9,9 +9,9 @@ from PIL import Image
 from scipy import ndimage
 
 from ..core.classifier import Classifier
+from ..core.draws import NOISE
 from ..core.registry import option, register
 from .base import Attack, Task
-from .parts.draws import NOISE
 from .parts.layout import picture_layout
 
 SMALL = 64  # pictures up to this side take the constants of CIFAR-10-C, larger ones those of ImageNet-C

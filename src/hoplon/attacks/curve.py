@@ -2,15 +2,16 @@
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
+from fractions import Fraction
 from typing import Any
 
 import numpy as np
 
 from ..core import norms, registry
-from ..core.classifier import BATCH_SIZE, Classifier
-from ..core.errors import OptionError
+from ..core.classifier import BATCH_SIZE, Classifier, checked_classifier
+from ..core.errors import OptionError, ShapeError
 from ..core.results import AttackResult
-from .base import Attack, Progress
+from .base import Attack, Progress, checked_attack
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -28,6 +29,13 @@ class SecurityCurve:
     queries: np.ndarray  # [a] int64, forward passes in all
     gradients: np.ndarray  # [a] int64, backward passes in all
 
+    def __repr__(self) -> str:
+        names = ", ".join(attack.name for attack in self.attacks)
+        stand = ", ".join(
+            f"{a:.3f} at {r:.4g}" for a, r in zip(self.robust_accuracy(self.radii), self.radii, strict=True)
+        )
+        return f"SecurityCurve({names} in {self.norm}, {self.distances.shape[1]} images; robust accuracy {stand})"
+
     @property
     def distance(self) -> np.ndarray:
         """Where each example falls to the best of the attacks: 0 where it was wrong before, infinite where it stands.
@@ -37,21 +45,24 @@ class SecurityCurve:
         return self.distances.min(axis=0, initial=np.inf)
 
     def robust_accuracy(self, eps: Any) -> Any:
-        """Share of the examples that stand at radius `eps`, a number or an array; an upper bound of the truth."""
-        return _standing(self.distance, eps)
+        """Share of the examples that stand at radius `eps`, a number, a text such as "8/255", or an array.
+
+        An upper bound of the truth. The radius is in the units of the images.
+        """
+        return _standing(self.distance, _radius(eps))
 
     def steps(self) -> tuple[np.ndarray, np.ndarray]:
         """The whole curve: radii at which it falls [s], from 0, and the share that stands from there on [s]."""
         at = np.unique(np.append(0.0, self.distance[np.isfinite(self.distance)]))
         return at, _standing(self.distance, at)
 
-    def contributions(self, eps: float) -> list[dict[str, Any]]:
+    def contributions(self, eps: Any) -> list[dict[str, Any]]:
         """What each attack did at radius `eps`.
 
         `broken` counts the examples that it fooled, `closest` those for which it found the smallest change of all
         (the first of several), `alone` those that no other attack fooled. Examples wrong from the start count nowhere.
         """
-        counted = self.distance > 0
+        counted, eps = self.distance > 0, _radius(eps)
         broken = (self.distances <= _allowed(eps)) & counted
         closest, alone = credit(broken, self.distances)
         return [
@@ -83,7 +94,7 @@ def security_curve(
     classifier: Classifier,
     x: Any,
     labels: Any,
-    attacks: Iterable[Attack],
+    attacks: Iterable[Attack] | Attack,
     radii: Any,
     *,
     seed: int = 0,
@@ -100,7 +111,7 @@ def security_curve(
         classifier: what to fool.
         x: images [n, ...] inside the classifier's bounds.
         labels: true classes [n].
-        attacks: one or more, all of the same norm; their own `eps` is not used.
+        attacks: one, or several of the same norm; their own `eps` is not used.
         radii: at which fixed budgets are tried, [r], in the units of the images; the last bounds every search.
         seed: names the random draws, together with `ids`.
         ids: each example's number in its data set, [n]; its place in `x` when not given.
@@ -111,7 +122,10 @@ def security_curve(
     >>> curve.robust_accuracy(0.75)
     0.62
     """
-    attacks, radii = tuple(attacks), _checked_radii(radii)
+    checked_classifier(classifier, "A security curve needs a Classifier.")
+    attacks, radii = _checked_attacks(attacks), _checked_radii(radii)
+    if not len(x):
+        raise ShapeError.expected("`x` must hold at least one image: no share of none is known.", "none")
     norm = _one_norm(attacks)
     found = [
         sweep(
@@ -156,6 +170,8 @@ def sweep(
     >>> sweep(PGD(norm="linf"), classifier, x, labels, radii=[2 / 255, 4 / 255, 8 / 255]).distance
     array([0.00784314, 0.        ])
     """
+    checked_attack(attack)
+    checked_classifier(classifier, "A sweep needs a Classifier.")
     radii = _checked_radii(radii)
     x, labels = classifier.checked_images(x), np.asarray(labels)
     ids = np.arange(len(x)) if ids is None else np.asarray(ids)
@@ -208,6 +224,22 @@ def _checked_radii(radii: Any) -> np.ndarray:
     if not len(values) or not (values >= 0).all():
         raise OptionError.expected("`radii` must be numbers from 0, at least one.", repr(radii))
     return values
+
+
+def _radius(eps: Any) -> Any:
+    """A radius as a number, from a text too; arrays stay."""
+    try:
+        return float(Fraction(eps)) if isinstance(eps, str) else np.asarray(eps, np.float64)
+    except (TypeError, ValueError, ZeroDivisionError):
+        raise OptionError.expected(
+            "`eps` must be a number, a fraction such as '8/255', or an array.", repr(eps)
+        ) from None
+
+
+def _checked_attacks(attacks: Any) -> tuple[Attack, ...]:
+    """Several attacks, from one too."""
+    several = tuple(attacks) if isinstance(attacks, Iterable) else (attacks,)
+    return tuple(checked_attack(attack) for attack in several)
 
 
 def _one_norm(attacks: Sequence[Attack]) -> str:

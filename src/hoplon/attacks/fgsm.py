@@ -6,7 +6,7 @@ import numpy as np
 
 from ..core.classifier import Classifier
 from ..core.registry import option, register
-from .base import Attack, Task
+from .base import BALL, Attack, Task
 from .parts.ascent import Ascent, climb
 
 
@@ -22,8 +22,9 @@ class FGSM(Attack):
     """
 
     norms, strength, paper = ("linf", "l2", "l1", "l0"), 1.001, "arXiv:1412.6572"
+    fills_ball = True
     norm: Literal["linf", "l2", "l1", "l0"] = option(default="linf", help="ball to stay in: linf, l2, l1 or l0")
-    eps: float = option(default=8 / 255, help="radius of the ball, in the units of the images", ge=0)
+    eps: float | None = option(default=None, help=BALL, ge=0)
     loss: Literal["ce", "margin", "dlr", "mse"] = option(default="ce", help="loss to climb: ce, margin, dlr or mse")
 
     def perturb(self, classifier: Classifier, x: np.ndarray, task: Task) -> np.ndarray:

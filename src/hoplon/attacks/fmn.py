@@ -34,7 +34,7 @@ class FMN(Attack):
     classes: int = option(default=10, help="classes whose distances are compared first; 1 for none", ge=1)
 
     def perturb(self, classifier: Classifier, x: np.ndarray, task: Task) -> np.ndarray:
-        span = nearest.span_of(classifier)
+        span = classifier.span
         slope = nearest.slopes(classifier, self.norm, x, task, self.classes)
 
         def first(rows: np.ndarray) -> dict[str, np.ndarray]:

@@ -6,10 +6,10 @@ import numpy as np
 
 from ..core import norms
 from ..core.classifier import Classifier
+from ..core.draws import NOISE
 from ..core.registry import option, register
 from .base import Attack, Task
 from .parts.decisions import FINEST, Oracle, approach, begin, column, just_beyond, walked, way
-from .parts.draws import NOISE
 
 HALVINGS = 25  # of a step that leads back to the wrong side
 
@@ -28,6 +28,7 @@ class HopSkipJump(Attack):
     """
 
     norms, strength, paper, minimum_norm = ("l2", "linf"), None, "arXiv:1904.02144", True
+    takes_starts = True
     norm: Literal["l2", "linf"] = option(default="l2", help="distance to make small: l2 or linf")
     eps: float | None = option(default=None, help="discard what lies farther than this; no limit when not given", ge=0)
     iterations: int = option(default=64, help="steps along the boundary", ge=1)

@@ -6,7 +6,7 @@ import numpy as np
 
 from ..core.classifier import Classifier
 from ..core.registry import option, register
-from .base import Attack, Task
+from .base import BALL, Attack, Task
 from .parts.ascent import Ascent, climb
 
 
@@ -22,8 +22,9 @@ class MIFGSM(Attack):
     """
 
     name, norms, strength, paper = "mi_fgsm", ("linf", "l2"), 1.001, "arXiv:1710.06081"
+    fills_ball = True
     norm: Literal["linf", "l2"] = option(default="linf", help="ball to stay in: linf or l2")
-    eps: float = option(default=8 / 255, help="radius of the ball, in the units of the images", ge=0)
+    eps: float | None = option(default=None, help=BALL, ge=0)
     steps: int = option(default=10, help="gradient steps", ge=1)
     step_size: float | None = option(default=None, help="length of a step; eps / steps when not given", gt=0)
     decay: float = option(default=1.0, help="share of the gradients before that a step keeps", ge=0)

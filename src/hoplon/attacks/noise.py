@@ -6,9 +6,9 @@ import numpy as np
 
 from ..core import norms
 from ..core.classifier import Classifier
+from ..core.draws import NOISE
 from ..core.registry import option, register
-from .base import Attack, Task
-from .parts.draws import NOISE
+from .base import BALL, Attack, Task
 
 
 @register("attack")
@@ -20,11 +20,12 @@ class Noise(Attack):
     """
 
     norms, strength, paper = ("linf", "l2", "l1"), None, "arXiv:2007.07677"
+    fills_ball = True
     kind: Literal["uniform", "gaussian", "sign"] = option(
         default="uniform", help="distribution: uniform, gaussian or sign"
     )
     norm: Literal["linf", "l2", "l1"] = option(default="linf", help="ball to stay in: linf, l2 or l1")
-    eps: float = option(default=8 / 255, help="size of the noise, in the units of the images", ge=0)
+    eps: float | None = option(default=None, help=BALL.replace("radius of the ball", "size of the noise"), ge=0)
     restarts: int = option(default=10, help="draws, each on the survivors of those before", ge=1)
 
     def perturb(self, classifier: Classifier, x: np.ndarray, task: Task) -> np.ndarray:
@@ -67,10 +68,13 @@ class SignWalk(Attack):
     """
 
     norms, strength, paper = ("linf", "l2", "l1"), None, "baseline"
+    fills_ball = True
     norm: Literal["linf", "l2", "l1"] = option(default="linf", help="ball to stay in: linf, l2 or l1")
-    eps: float = option(default=1.0, help="radius of the ball, in the units of the images", ge=0)
+    eps: float | None = option(default=None, help=BALL, ge=0)
     steps: int = option(default=300, help="steps of the walk", ge=1)
-    step_size: float = option(default=0.01, help="length of a step, in the units of the images", gt=0)
+    step_size: float | None = option(
+        default=None, help="change of a feature at a step; 0.01 of the range when not given", gt=0
+    )
 
     def perturb(self, classifier: Classifier, x: np.ndarray, task: Task) -> np.ndarray:
         walked = x.copy()
@@ -80,9 +84,10 @@ class SignWalk(Attack):
 
     def _walk(self, classifier: Classifier, x: np.ndarray, walked: np.ndarray, task: Task, rows: np.ndarray) -> None:
         rngs = {i: task.keys.rng(i, NOISE) for i in rows}
+        step = np.float32(0.01 * classifier.span if self.step_size is None else self.step_size)
         for _ in range(self.steps):
             signs = np.stack([_draw(rngs[i], "sign", x.shape[1:]) for i in rows])
-            moved = np.clip(walked[rows] + np.float32(self.step_size) * signs, *classifier.bounds)
+            moved = np.clip(walked[rows] + step * signs, *classifier.bounds)
             walked[rows] = self._kept_in_ball(moved, x[rows], task.eps[rows], classifier.bounds)
             met = task.goal.only(rows).met(classifier.predict(walked[rows], task.batch_size))
             task.queries[rows] += 1

@@ -8,10 +8,10 @@ from keras import ops
 
 from ..core import backend
 from ..core.classifier import BATCH_SIZE, Classifier, bucket, pad
+from ..core.draws import START
 from ..core.errors import OptionError
 from ..core.registry import option, register
 from .base import Attack, Task
-from .parts.draws import START
 from .parts.layout import Layout, picture_layout
 from .parts.together import Applied, batches, enough, fitting, pull, shared_rng, spend, training_task
 from .parts.transforms import placements, warp

@@ -8,10 +8,10 @@ from keras import ops
 
 from ..core import losses, norms
 from ..core.classifier import Classifier
+from ..core.draws import NOISE
 from ..core.registry import option, register
-from .base import Attack, Task
+from .base import BALL, Attack, Task
 from .parts import stepping, windows
-from .parts.draws import NOISE
 from .parts.layout import Layout, layout_of
 from .parts.nearest import surely
 
@@ -31,8 +31,9 @@ class Square(Attack):
     """
 
     norms, strength, paper = ("linf", "l2", "l1"), None, "arXiv:1912.00049"
+    fills_ball = True
     norm: Literal["linf", "l2", "l1"] = option(default="linf", help="ball to stay in: linf, l2 or l1")
-    eps: float = option(default=8 / 255, help="radius of the ball, in the units of the images", ge=0)
+    eps: float | None = option(default=None, help=BALL, ge=0)
     queries: int = option(default=5000, help="most queries of an example", ge=1)
     share: float = option(default=0.8, help="share of the picture that the first window covers", gt=0, le=1)
     restarts: int = option(default=1, help="tries, each on the survivors of those before", ge=1)

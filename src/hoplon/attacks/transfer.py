@@ -4,9 +4,9 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from ..core.classifier import Classifier, say_bounds
+from ..core.classifier import Classifier, checked_classifier, say_bounds
 from ..core.errors import BoundsError, LabelError
-from .base import Attack, Task
+from .base import Attack, Task, checked_attack
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -26,6 +26,10 @@ class Transfer(Attack):
     attack: Attack
     surrogate: Classifier
 
+    def __post_init__(self) -> None:
+        checked_attack(self.attack)
+        checked_classifier(self.surrogate, "`surrogate` must be a Classifier.")
+
     @property
     def norm(self) -> str:  # type: ignore[override]
         return self.attack.norm
@@ -33,6 +37,10 @@ class Transfer(Attack):
     @property
     def eps(self) -> float | None:  # type: ignore[override]
         return self.attack.eps
+
+    @property
+    def fills_ball(self) -> bool:  # type: ignore[override]
+        return self.attack.fills_ball
 
     @property
     def restarts(self) -> int:
@@ -44,7 +52,9 @@ class Transfer(Attack):
 
     def perturb(self, classifier: Classifier, x: np.ndarray, task: Task) -> np.ndarray:
         self._check(classifier, x, task)
-        return self.attack.perturb(self.surrogate, x, replace(task.only(np.arange(len(x))), progress=task.progress))
+        task = replace(task.only(np.arange(len(x))), progress=task.progress)
+        with self.surrogate.drawing(task.keys.seed):
+            return self.attack.perturb(self.surrogate, x, task)
 
     def _check(self, classifier: Classifier, x: np.ndarray, task: Task) -> None:
         """Both must speak of the same images and classes."""

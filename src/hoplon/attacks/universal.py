@@ -8,9 +8,9 @@ from keras import ops
 
 from ..core import backend, norms
 from ..core.classifier import BATCH_SIZE, Classifier
+from ..core.draws import START
 from ..core.registry import option, register
 from .base import Attack, Task
-from .parts.draws import START
 from .parts.together import Applied, batches, enough, fitting, pull, shared_rng, spend, training_task
 
 

@@ -1,5 +1,6 @@
 """Do the pieces of a plan that are not done yet, one after the other, in this process."""
 
+import time
 import traceback
 from collections.abc import Callable
 from dataclasses import dataclass, replace
@@ -38,6 +39,7 @@ def run(case: Case, plan: Plan, subject: Subject, store: Store, watch: Watcher) 
             continue
         start = Step(done, total, piece.title, "start")
         watch(start)
+        began = time.perf_counter()
         try:
             store.put(key, _done(case, piece, start, watch))
         except Exception as error:
@@ -47,6 +49,8 @@ def run(case: Case, plan: Plan, subject: Subject, store: Store, watch: Watcher) 
             watch(Step(done + 1, total, piece.title, "failed", str(error)))
         else:
             watch(Step(done + 1, total, piece.title, "done"))
+        finally:
+            store.add_seconds(key, time.perf_counter() - began)
 
 
 def _done(case: Case, piece: Piece, start: Step, watch: Watcher) -> Table:

@@ -41,15 +41,10 @@ class Trial:
     batch_size: int = 256
 
     @property
-    def span(self) -> float:
-        low, high = self.classifier.bounds
-        return float(np.max(high - low))
-
-    @property
     def reach(self) -> float:
         """Size of the largest change that the box allows."""
         root = {"linf": 0.0, "l2": 0.5, "l1": 1.0}[self.norm]
-        return self.span * float(np.prod(self.x.shape[1:])) ** root
+        return self.classifier.span * float(np.prod(self.x.shape[1:])) ** root
 
     def run(self, attack: Any) -> AttackResult:
         result: AttackResult = attack(
@@ -142,10 +137,14 @@ def check_chance(trial: Trial) -> Finding:
     n, chance = len(trial.y), np.bincount(trial.y).max() / len(trial.y)  # one grey image has one class
     left = trial.standing(trial.climbed(trial.reach / 2))
     limit = float(chance + 2 * np.sqrt(chance * (1 - chance) / n))
+    known = (
+        f"chance is {chance:.1%}, the share of the most frequent class among these {n} images, "
+        f"and up to {limit:.1%} may stand by luck"
+    )
     if left > limit:
-        message = f"At half of the range every image can be made the same grey one, yet {left:.1%} stand."
+        message = f"At half of the range every image can be made the same grey one, yet {left:.1%} stand; {known}."
         return Finding("CHANCE", FAIL, message, left, MASKED)
-    return Finding("CHANCE", PASS, f"At half of the range {left:.1%} stand, chance is {chance:.1%}.", left)
+    return Finding("CHANCE", PASS, f"At half of the range {left:.1%} stand; {known}.", left)
 
 
 def check_converged(trial: Trial) -> Finding:
@@ -161,12 +160,17 @@ def check_uint8(trial: Trial) -> Finding:
     """Do adversarial images survive being stored with 8 bits?"""
     result = trial.run(APGD(norm=trial.norm, eps=trial.eps, steps=STEPS))
     won = result.success & (result.distance > 0)
+    run = f"apgd with {STEPS} steps at {trial.norm} {trial.eps:.4g}"
     if not won.any():
-        return Finding("UINT8", PASS, "No adversarial image was found at this radius.")
+        return Finding("UINT8", PASS, f"No adversarial image to store: {run} found none in {len(won)} images.")
     share = float(result.survives_uint8(trial.classifier)[won].mean())
-    said = f"{share:.1%} of the adversarial images still fool the model when stored with 8 bits per channel."
+    said = (
+        f"Of the {won.sum()} adversarial images that {run} found, {share:.1%} still fool the model when stored with "
+        "8 bits per channel; the table of attacks tells the share for each attack over all its radii."
+    )
     if share < 0.5:
-        return Finding("UINT8", WARN, said, share, "In a file most do no harm; ask for changes on the grid of 8 bits.")
+        remedy = "In a file most of these do no harm; ask for changes on the grid of 8 bits."
+        return Finding("UINT8", WARN, said, share, remedy)
     return Finding("UINT8", PASS, said, share)
 
 

@@ -37,7 +37,7 @@ def to_png(unit: np.ndarray) -> bytes:
 
 
 def difference_png(classifier: Classifier, delta: np.ndarray, span: float) -> tuple[bytes, float]:
-    """A change around grey, amplified by the power of two that fills the range best; and that factor."""
+    """A change around grey, times the power of two that fills the range best, below one if need be; and that factor."""
     largest = float(np.abs(delta).max()) / span
     factor = float(2.0 ** np.floor(np.log2(0.5 / largest))) if largest > 0 else 1.0
     return to_png(_visible(classifier, 0.5 + factor * delta[None] / span)[0]), factor
@@ -56,7 +56,7 @@ def choose(worst: Table, rung: int) -> np.ndarray:
 
 
 def examples(case: Case, worst: Table, clean: Table, norm: str, eps_text: str, rung: int, store: Store) -> list[dict]:
-    """Clean image, amplified difference and adversarial image of a few examples, with what the model said."""
+    """Clean image, difference and adversarial image of a few examples, with what the model said."""
     classifier, rows = case.classifier, []
     for i in choose(worst, rung):
         number = int(worst["id"][i])

@@ -10,10 +10,11 @@ import numpy as np
 
 from ..core import registry
 from ..core.errors import OptionError
+from ..core.norms import get as norm_of
 
 PIECE = 256  # examples of one piece: what an interruption can cost at most
 TRIED = 128  # examples that the checks on the attacks themselves look at
-RESULTS = 2  # raised whenever the same piece would give other numbers
+RESULTS = 3  # raised whenever the same piece would give other numbers
 
 LADDERS = {  # radii as shares of the range of the inputs, in L0 as features; a text each, in the field's own units
     "linf": ("1/255", "2/255", "4/255", "8/255", "16/255", "32/255", "64/255"),
@@ -21,7 +22,7 @@ LADDERS = {  # radii as shares of the range of the inputs, in L0 as features; a 
     "l1": ("1", "2", "5", "10", "20", "40"),
     "l0": ("1", "2", "5", "10", "20", "50"),
 }
-HEADLINES = {"linf": "8/255", "l2": "0.5", "l1": "10", "l0": "10"}
+HEADLINES = {norm: norm_of(norm).usual for norm in LADDERS}
 
 
 @dataclass(frozen=True)
@@ -95,7 +96,7 @@ def radius(text: str) -> float:
 
 def radii(norm: str, ladder: Any, span: float) -> np.ndarray:
     """The radii of a ladder in units of the data: float64 [r]. Features that are counted know no span."""
-    return np.array([radius(text) for text in ladder]) * (1.0 if norm == "l0" else span)
+    return np.array([radius(text) for text in ladder]) * norm_of(norm).scale(span)
 
 
 @dataclass(frozen=True)

@@ -21,6 +21,8 @@ from ..zoo.datasets.dataset import rescale
 from .findings import FAIL, PASS, WARN, Finding
 
 LOOK = 512  # images that the checks look at
+GLANCE = 128  # of them before a single attack
+FEW = 10  # images of which all may well be of one class
 VANISHED = 88  # e to the minus this is no normal float32 any more
 
 
@@ -50,6 +52,13 @@ def examine(classifier: Classifier, x: np.ndarray, y: np.ndarray, declared: bool
     at = np.unique(np.linspace(0, len(x) - 1, min(LOOK, len(x))).astype(int))
     bench = Bench(classifier, classifier.checked_images(x[at]), y[at], declared)
     return [check(bench) for check in CHECKS.values()]
+
+
+def glance(classifier: Classifier, x: np.ndarray, y: np.ndarray, declared: bool = True) -> list[Finding]:
+    """The two checks that even a single attack needs, on a few images: the range and the classes."""
+    at = np.unique(np.linspace(0, len(x) - 1, min(GLANCE, len(x))).astype(int))
+    bench = Bench(classifier, classifier.checked_images(x[at]), y[at], declared)
+    return [check_range(bench), check_labels(bench)]
 
 
 def check_range(bench: Bench) -> Finding:
@@ -139,6 +148,18 @@ def check_labels(bench: Bench) -> Finding:
             bench.clean,
             "Number the labels in the model's order; folders named 10 and 2 may be sorted as text.",
         )
+    classes = np.unique(predicted)
+    if len(classes) == 1 and len(np.unique(bench.y)) > 1 and len(bench.y) >= FEW:
+        said = f"All {len(bench.y)} images get one class, {classes[0]}, whatever they show"
+        if classes[0] < 0:
+            said = f"None of {len(bench.y)} images gets a class: the outputs are not finite"
+        return Finding(
+            "LABELS",
+            FAIL,
+            f"{said}. The labels have {len(np.unique(bench.y))} classes.",
+            bench.clean,
+            "Look for weights that were not loaded, a range far from that of the training, or a dead layer.",
+        )
     if bench.clean < 2 / k:
         return Finding(
             "LABELS",
@@ -197,6 +218,14 @@ def check_zero_grad(bench: Bench) -> Finding:
     program = bench.classifier.program(_gradient_size)
     size = backend.to_numpy(program(*map(ops.convert_to_tensor, (x, bench.y[:64].astype(np.int32)))))
     dead = float((~(size > 0)).mean())
+    if dead == 1 and len(bench.logits) > 1 and np.ptp(np.nan_to_num(bench.logits), axis=0).max() == 0:
+        return Finding(
+            "ZERO_GRAD",
+            FAIL,
+            "The logits are the same for every image: there is no gradient because there is nothing to follow.",
+            dead,
+            "See LABELS: a model that does not look at its input can neither be attacked nor trusted.",
+        )
     if dead > 0.1:
         return Finding(
             "ZERO_GRAD",

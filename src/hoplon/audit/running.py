@@ -1,7 +1,6 @@
 """One audit from start to end: from a model and images to a folder with a report."""
 
 import json
-import time
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +11,9 @@ from ..artifacts.model_file import model_format
 from ..core import backend
 from ..core.classifier import BATCH_SIZE, Classifier, say_bounds
 from ..core.digests import array_digest, model_digest
-from ..core.errors import BoundsError, DataError, OptionError
+from ..core.draws import checked_keys
+from ..core.errors import BoundsError, DataError
+from ..core.registry import checked_batch_size
 from ..core.results import AuditReport
 from ..zoo import datasets
 from ..zoo.datasets.arrays import as_labels
@@ -62,9 +63,9 @@ def run(
         batch_size: images in flight at once; memory is bounded by it.
         watch: called with an `engine.Step` as pieces begin and end.
     """
-    started = time.perf_counter()
     store = Store(Path(out))
-    _check_numbers(seed, batch_size)
+    checked_batch_size(batch_size)
+    checked_keys(seed, None, 0)
     images = load_data(data, split, None if rescale else bounds, size)
     declared = bounds is not None or isinstance(model, Classifier)
     bounds = _bounds_of(model, bounds, images)
@@ -79,7 +80,7 @@ def run(
     how = (preset, str(out), seed, eps or {}, limit, split, size, rescale, batch_size)
     asked = Asked(_named(model), _named(data), ends, *how)
     story = gather.Story(case, images, facts, subject, todo, asked)
-    _carry_out(story, store, watch or _silent, started)
+    _carry_out(story, store, watch or _silent)
     return AuditReport(result=json.loads((store.folder / "result.json").read_text()), folder=store.folder)
 
 
@@ -89,27 +90,20 @@ def _subject(case: Case, facts: dict[str, Any]) -> Subject:
     return Subject(model, data, ends, backend.name(), case.seed, case.batch_size)
 
 
-def _carry_out(story: gather.Story, store: Store, watch: engine.Watcher, started: float) -> None:
+def _carry_out(story: gather.Story, store: Store, watch: engine.Watcher) -> None:
     """Do what is missing; whatever happens, the record and the report say how far it came."""
     with store.locked():
         store.claim(gather.manifest(story))
         try:
             engine.run(story.case, story.plan, story.subject, store, watch)
         finally:
-            write_json(store.folder / "result.json", gather.result(story, store, time.perf_counter() - started))
+            write_json(store.folder / "result.json", gather.result(story, store))
             report.render(store.folder)
 
 
 def _named(thing: Any) -> str:
     """What a person would type for it."""
     return str(thing) if isinstance(thing, (str, Path)) else ""
-
-
-def _check_numbers(seed: int, batch_size: int) -> None:
-    if batch_size < 1:
-        raise OptionError.expected("`batch_size` must be at least 1.", batch_size)
-    if not 0 <= seed < 2**63:
-        raise OptionError.expected("`seed` must lie between 0 and 2**63 - 1.", seed)
 
 
 def _bounds_of(model: Any, bounds: Any, images: datasets.Dataset) -> Any:

@@ -2,6 +2,7 @@
 
     OUT/manifest.json                       what is audited and the plan
     OUT/shards/ab/<spec>-<content>.parquet  one piece: named by the hashes of its specification and content
+    OUT/seconds.json                        what each piece took, by its specification
     OUT/errors/<spec>.json                  why a piece failed; tried again by the next run
     OUT/artifacts/<sha256>.png              pictures
     OUT/lock                                held while a process works here
@@ -121,6 +122,15 @@ class Store:
         finally:
             file.close()
 
+    def belongs_to(self, manifest: dict[str, Any]) -> bool:
+        """Whether the folder is free for this work, or holds it already."""
+        try:
+            return bool(json.loads((self.folder / "manifest.json").read_text())["digest"] == manifest["digest"])
+        except FileNotFoundError:
+            return not self.folder.exists() or {path.name for path in self.folder.iterdir()} <= {"lock"}
+        except (ValueError, KeyError, TypeError):
+            return False
+
     def claim(self, manifest: dict[str, Any]) -> None:
         """Write the manifest of a new run, or check that the folder holds this very work."""
         path = self.folder / "manifest.json"
@@ -131,15 +141,15 @@ class Store:
                 known = "unreadable"
             if known != manifest["digest"]:
                 raise StoreError.expected(
-                    f"{self.folder} must be empty or hold the same audit.",
-                    "results of other work (another model, data set, bounds, preset, limit, radii, seed, "
-                    "batch size or backend)",
+                    f"{self.folder} must be empty or hold the same work.",
+                    "results of other work (another attack or preset, model, data set, bounds, limit, radii, "
+                    "seed, batch size or backend)",
                     "Give another --out, or remove the folder.",
                 )
             return
         if (self.folder / "shards").exists():
             raise StoreError.expected(
-                f"{self.folder} must be empty or hold the same audit.",
+                f"{self.folder} must be empty or hold the same work.",
                 "shards without a manifest",
                 "Give another --out, or remove the folder.",
             )
@@ -184,6 +194,18 @@ class Store:
         """Why the piece failed, if it did."""
         path = self._error_file(key)
         return json.loads(path.read_text()) if path.exists() else None
+
+    def add_seconds(self, key: str, seconds: float) -> None:
+        """Add to what a piece took so far; apart from its table, which no clock may change."""
+        known = self.seconds()
+        write_json(self.folder / "seconds.json", known | {key: round(known.get(key, 0.0) + seconds, 3)})
+
+    def seconds(self) -> dict[str, float]:
+        """What each piece took so far, in all runs."""
+        try:
+            return dict(json.loads((self.folder / "seconds.json").read_text()))
+        except (OSError, ValueError, TypeError):
+            return {}
 
     def put_artifact(self, content: bytes, suffix: str) -> str:
         """Store a picture under its own hash; its path relative to the folder."""

@@ -30,9 +30,8 @@ class Case:
 
     @property
     def span(self) -> float:
-        """Width of the input range: what a radius given as a share is multiplied by."""
-        low, high = self.classifier.bounds
-        return float(np.max(high - low))
+        """Width of the input range."""
+        return self.classifier.span
 
 
 def confidence(logits: np.ndarray) -> np.ndarray:
@@ -44,9 +43,9 @@ def confidence(logits: np.ndarray) -> np.ndarray:
 
 def do(case: Case, piece: Piece) -> Table:
     """Do one piece of work."""
-    return {"preflight": _preflight, "clean": _clean, "evaluation": _evaluation, "evasion": _evasion}[piece.kind](
-        case, piece
-    )
+    kinds = {"preflight": _preflight, "clean": _clean, "evaluation": _evaluation, "evasion": _evasion}
+    with case.classifier.drawing(case.seed):  # a randomised model draws the same whatever was done before
+        return kinds[piece.kind](case, piece)
 
 
 def _preflight(case: Case, piece: Piece) -> Table:

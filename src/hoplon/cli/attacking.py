@@ -7,11 +7,13 @@ from typing import Any
 import click
 import numpy as np
 
+from ..audit import preflight, single
 from ..audit.pictures import as_unit, contact_sheet, to_png
 from ..audit.plan import sample
 from ..audit.running import load_classifier, load_data
+from ..audit.single import Job
 from ..audit.store import Store, write_atomic, write_json
-from ..core.registry import options as fields
+from .outcome import lines
 from .progress import counting
 
 
@@ -28,63 +30,79 @@ def attack_and_save(
     seed: int,
     batch_size: int,
     target: int | None,
-    out: Path,
+    out: Path | None,
     quiet: bool,
 ) -> None:
-    """Attack the images and leave `adversarial.npz`, `adversarial.png` and `result.json` in `out`."""
-    with Store(out).locked():
-        pass  # a folder that cannot be written to is told before the work, not after it
+    """Attack the images and leave `adversarial.npz`, `adversarial.png` and `result.json` in `out`.
+
+    What is done is kept piece by piece; the same command goes on from there.
+    """
     images = load_data(data, split, None if rescale else bounds, size)
-    ids = np.sort(sample(len(images), len(images) if limit is None else limit, seed))
-    images = images[ids]
+    declared = bounds is not None
     bounds = bounds or images.bounds
     images = images.scaled(bounds) if rescale else images
-    classifier, _ = load_classifier(model, bounds)
-    goal = {"labels": images.y} if target is None else {"targets": np.full(len(images), target)}
-    with counting(attack.name, quiet) as progress:
-        result = attack(classifier, images.x, **goal, seed=seed, ids=ids, batch_size=batch_size, progress=progress)
-    _save(result, images, ids, classifier, out)
-    if not quiet:
-        for line in _lines(result, attack, classifier, target):
-            click.echo(line)
-        click.echo(f"Saved: {out / 'adversarial.npz'}, {out / 'adversarial.png'}, {out / 'result.json'}")
+    ids = np.sort(sample(len(images), len(images) if limit is None else limit, seed))
+    classifier, facts = load_classifier(model, bounds)
+    job = Job(attack, classifier, facts, images, ids, target, seed, batch_size)
+    said = [] if quiet else _glance(job, declared)
+    manifest = job.manifest()
+    store = Store(out or single.own_folder(Path("runs") / f"attack-{attack.name}-{Path(model).stem}", manifest))
+    for line in said:
+        click.echo(line)
+    with store.locked():
+        store.claim(manifest)
+        _carry_out(job, store, quiet)
 
 
-def _save(result: Any, images: Any, ids: np.ndarray, classifier: Any, out: Path) -> None:
-    at = np.flatnonzero(result.success & (result.distance > 0))
+def _glance(job: Job, declared: bool) -> list[str]:
+    """What is wrong with images, labels or range, before anything is attacked; wrong input ends here."""
+    x, y = job.images.x, job.images.y
+    for start in range(0, len(x), 4096):
+        job.classifier.checked_images(x[start : start + 4096])
+    job.classifier.settle(x[:1])
+    if job.target is not None:
+        job.classifier.checked_labels([job.target], 1, "target")
+    y = job.classifier.checked_labels(y, len(y))
+    found = preflight.glance(job.classifier, x, y, declared)
+    return [f"{f.status.upper()} {f.id}: {f.message} {f.remedy}".rstrip() for f in found if f.status != "pass"]
+
+
+def _carry_out(job: Job, store: Store, quiet: bool) -> None:
+    """Do what is missing; whatever happens, what is done is saved, and said to be a part where it is one."""
+    kept = 0
+    try:
+        with counting(job.attack.name, quiet) as progress:
+            kept = single.run(job, store, progress)
+    finally:
+        result, ids = single.gathered(job, store)
+        if result is not None:
+            _save(job, result, ids, store.folder)
+            if not quiet:
+                _tell(job, result, kept, store.folder)
+
+
+def _tell(job: Job, result: Any, kept: int, out: Path) -> None:
+    if kept:
+        click.echo(f"{kept} of {len(job.ids)} images were kept from an earlier run")
+    if len(result.success) < len(job.ids):
+        click.echo(f"PARTIAL: {len(result.success)} of {len(job.ids)} images are done, the numbers are those of them")
+    for line in lines(job, result):
+        click.echo(line)
+    click.echo(f"Saved: {out / 'adversarial.npz'}, {out / 'adversarial.png'}, {out / 'result.json'}")
+
+
+def _save(job: Job, result: Any, ids: np.ndarray, out: Path) -> None:
+    at, images = np.flatnonzero(result.success & (result.distance > 0)), job.images
     file = io.BytesIO()
     np.savez_compressed(
         file,
         id=ids[at],
         x_adv=result.x_adv[at],
-        label=images.y[at],
+        label=images.y[ids[at]],
         prediction=result.predictions[at],
         distance=result.distance[at],
     )
     write_atomic(out / "adversarial.npz", file.getvalue())
-    write_json(out / "result.json", result.summary())
-    shown = result.x_adv[at[:100]] if len(at) else images.x[:10].astype(np.float32)
-    write_atomic(out / "adversarial.png", to_png(contact_sheet(as_unit(classifier, shown))))
-
-
-def _lines(result: Any, attack: Any, classifier: Any, target: int | None) -> list[str]:
-    clean_wrong = result.success & (result.distance == 0)  # met the goal before any attack
-    n, right = len(result.success), int((~clean_wrong).sum())
-    broken = int(result.success.sum() - clean_wrong.sum())
-    lines = [f"The model's {classifier.lifted} was lifted off: attacks see logits."] if classifier.lifted else []
-    said = ", ".join(f"{k}={v}" for k, v in fields(attack).items() if v is not None)
-    lines.append(f"{attack.name} ({said})")
-    if target is None:
-        lines.append(f"{n} images, {right} classified correctly, {broken} of those fooled")
-        lines.append(f"Clean accuracy {right / n:.4f}, accuracy under attack {(right - broken) / n:.4f}")
-    else:
-        lines.append(f"{n} images, {n - right} of class {target} as they are, {broken} of the others driven to it")
-    spent = f"{result.queries.sum():,} queries, {result.gradients.sum():,} gradients"
-    if broken:
-        far = result.distance[result.success & ~clean_wrong]
-        lines.append(f"Median {attack.norm} distance of those fooled {np.median(far):.4g}; {spent}")
-        survivors = int((result.survives_uint8(classifier) & ~clean_wrong).sum())
-        lines.append(f"{survivors} of those {broken} still fool the model when stored with 8 bits per channel")
-    else:
-        lines.append(spent)
-    return lines
+    write_json(out / "result.json", {"complete": len(ids) == len(job.ids), **result.summary()})
+    shown = result.x_adv[at[:100]] if len(at) else images.x[ids[:10]].astype(np.float32)
+    write_atomic(out / "adversarial.png", to_png(contact_sheet(as_unit(job.classifier, shown))))

@@ -6,7 +6,7 @@ from typing import Any
 import click
 
 from .. import __version__
-from .flags import Attacks, ladder, model_and_data
+from .flags import SEED, Attacks, Explains, also_anywhere, ladder, model_and_data, model_and_images
 
 BACKENDS = ("tensorflow", "jax", "torch")
 
@@ -22,6 +22,8 @@ def hoplon(backend: str | None, debug: bool) -> None:
     hoplon demo                                       trains two small models and audits them
     hoplon audit model.keras --data DIR|file.npz      the whole audit, one report
     hoplon attack pgd model.keras --data digits       one attack, its adversarial images saved
+    hoplon train lipschitz --data mnist --recipe mnist-0.3    a network with certificates
+    hoplon explain model.keras --data digits          why the model says what it says, a picture
     """
 
 
@@ -68,6 +70,62 @@ def attack() -> None:
     """Run one attack and save what it finds. `hoplon attack NAME --help` shows its options."""
 
 
+@hoplon.group()
+def train() -> None:
+    """Train a network one can trust. `hoplon train lipschitz --help` shows its recipes."""
+
+
+@train.command()
+@click.option(
+    "--data", required=True, help="A name (digits, mnist, ...) or a path, as for `audit`; train and test split."
+)
+@click.option("--recipe", required=True, help="mnist-0.3, mnist-1.58, fashion, hkr, hkr-auto.")
+@click.option("--epochs", type=click.IntRange(min=1), default=None, help="Instead of the recipe's.")
+@click.option("--width", type=click.IntRange(min=2), default=None, help="Channels of the first layers; the recipe's.")
+@click.option("--limit", type=click.IntRange(min=1), default=None, help="Use at most so many images.")
+@click.option("--seed", type=SEED, default=0, show_default=True, help="Names the random draws.")
+@click.option("--out", type=click.Path(path_type=Path), default=None, help="Folder.  [default: runs/train-RECIPE]")
+@click.option("--quiet", is_flag=True, help="Print nothing but errors.")
+@also_anywhere
+def lipschitz(data: str, recipe: str, out: Path | None, **options: Any) -> None:
+    """Train a 1-Lipschitz network and certify it on the test images.
+
+    The same command goes on after the last whole epoch of an interrupted training.
+    """
+    from .running import require_backend
+
+    require_backend()
+    from .training import train_and_save
+
+    train_and_save(recipe, data, out=out or Path("runs") / f"train-{recipe}", **options)
+
+
+@hoplon.command(cls=Explains)
+@model_and_images
+@click.option(
+    "--method",
+    default="saliency",
+    show_default=True,
+    metavar="NAME",
+    help="How; `hoplon list explainers` names what there is, and `--method NAME --help` shows its flags.",
+)
+@click.option(
+    "--target",
+    default="label",
+    show_default=True,
+    metavar="CLASS",
+    help="Class to explain: label, prediction, runner-up, a class's number or name, or one number for each label, "
+    'e.g. "1,0,3,2".',
+)
+@click.option("--out", type=click.Path(path_type=Path), default=Path("runs/explain"), show_default=True, help="Folder.")
+@click.option("--quiet", is_flag=True, help="Print nothing but errors.")
+def explain(method: Any, model: str, data: str, **options: Any) -> None:
+    """Say why a MODEL says what it says: what speaks for a class in each image, green for more, red for less."""
+    from .explaining import explain_and_save
+
+    explain_and_save(method, model, data, **options)
+
+
 @hoplon.command()
 @click.argument("run", type=click.Path(path_type=Path))
 def report(run: Path) -> None:
@@ -78,7 +136,7 @@ def report(run: Path) -> None:
 
 
 @hoplon.command(name="list")
-@click.argument("what", type=click.Choice(["attacks", "checks", "datasets", "presets"]))
+@click.argument("what", type=click.Choice(["attacks", "checks", "datasets", "explainers", "presets"]))
 def list_(what: str) -> None:
     """List what there is, one line each."""
     from .running import require_backend

@@ -23,7 +23,7 @@ class Radius(click.ParamType):
             self.fail(f"{value!r} is not a number or a fraction such as 8/255.", param, ctx)
 
 
-def _also_anywhere(command: Callable[..., Any]) -> Callable[..., Any]:
+def also_anywhere(command: Callable[..., Any]) -> Callable[..., Any]:
     """`--backend` and `--debug` after the command too; both were read before anything was imported."""
     command = click.option("--debug", is_flag=True, expose_value=False, help="Show the traceback of an error.")(command)
     choices = click.Choice(["tensorflow", "jax", "torch"])
@@ -32,6 +32,11 @@ def _also_anywhere(command: Callable[..., Any]) -> Callable[..., Any]:
 
 def model_and_data(command: Callable[..., Any]) -> Callable[..., Any]:
     """Options that say what to test on what."""
+    limit = click.option("--limit", type=click.IntRange(min=1), default=None, help="Attack at most so many images.")
+    return _model_and_data(command, limit)
+
+
+def _model_and_data(command: Callable[..., Any], how_many: Callable[..., Any]) -> Callable[..., Any]:
     for decorate in reversed(
         (
             click.argument("model", type=click.Path(dir_okay=True)),
@@ -59,7 +64,7 @@ def model_and_data(command: Callable[..., Any]) -> Callable[..., Any]:
                 help="Resize the pictures of a folder.",
             ),
             click.option("--split", default="test", show_default=True, help="Part of the data."),
-            click.option("--limit", type=click.IntRange(min=1), default=None, help="Attack at most so many images."),
+            how_many,
             click.option("--seed", type=SEED, default=0, show_default=True, help="Names the random draws."),
             click.option(
                 "--batch-size", type=click.IntRange(min=1), default=256, show_default=True, help="Images at once."
@@ -67,7 +72,7 @@ def model_and_data(command: Callable[..., Any]) -> Callable[..., Any]:
         )
     ):
         command = decorate(command)
-    return _also_anywhere(command)
+    return also_anywhere(command)
 
 
 def ladder(ctx: click.Context, param: click.Parameter, values: tuple[str, ...]) -> dict[str, tuple[str, ...]]:
@@ -121,9 +126,8 @@ def _command(name: str, method: Any) -> click.Command:
     command = click.option(
         "--out",
         type=click.Path(path_type=Path),
-        default=Path("runs") / f"attack-{name}",
-        show_default=True,
-        help="Folder for adversarial images.",
+        default=None,
+        help=f"Folder for adversarial images.  [default: runs/attack-{name}-MODEL, numbered where it holds other work]",
     )(command)
     command = click.option("--quiet", is_flag=True, help="Print nothing but errors.")(command)
     command = click.option("--target", type=click.IntRange(min=0), default=None, help="Class to reach.")(command)
@@ -132,9 +136,63 @@ def _command(name: str, method: Any) -> click.Command:
     return click.command(name, help=summary, short_help=summary.split(" (")[0])(command)
 
 
+class Explains(click.Command):
+    """A command with `--method NAME`, and a flag per field of the explainer of that name."""
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        """Look for the method first: which flags there are depends on it."""
+        from .running import require_backend
+
+        require_backend()
+        from ..core import registry
+
+        words = iter(args)
+        for word in words:
+            flag, _, value = word.partition("=")
+            if flag == "--method":
+                ctx.meta["method"] = (value or next(words, "")).replace("-", "_")
+        ctx.meta["explainer"] = registry.find("explainer", ctx.meta.get("method", "saliency"))
+        return super().parse_args(ctx, args)
+
+    def get_params(self, ctx: click.Context) -> list[click.Parameter]:
+        """The command's own parameters, and before them those of the method."""
+        common = super().get_params(ctx)
+        return common if "explainer" not in ctx.meta else [*_parameters(ctx.meta["explainer"]), *common]
+
+    def invoke(self, ctx: click.Context) -> Any:
+        """Build the explainer from its flags; the command gets it as `method`."""
+        own = {parameter.name for parameter in _parameters(ctx.meta["explainer"])}
+        options = {name: ctx.params.pop(name) for name in own if name is not None}
+        ctx.params["method"] = ctx.meta["explainer"](**options)
+        return super().invoke(ctx)
+
+
+def _parameters(method: Any) -> list[click.Parameter]:
+    """The flags of a method, as click's parameters."""
+    from ..core import registry
+
+    def nothing() -> None:
+        return
+
+    for row in reversed(registry.describe(method)):
+        nothing = _option(row)(nothing)
+    return list(reversed(getattr(nothing, "__click_params__", [])))
+
+
+def model_and_images(command: Callable[..., Any]) -> Callable[..., Any]:
+    """Options that say what to explain."""
+    images = click.option(
+        "--images", type=click.IntRange(min=1), default=10, show_default=True, help="Explain so many, of every class."
+    )
+    return _model_and_data(command, images)
+
+
 def _option(row: dict[str, Any]) -> Callable[..., Any]:
     """A flag from a field: its name, type, default and help text."""
     flag, schema, default = f"--{row['name'].replace('_', '-')}", row["schema"], row["default"]
+    if row["name"] == "eps":
+        unit = "Pixels as --bounds has them, not shares of the range; in l0 a number of features."
+        row = row | {"help": f"{row['help']}. {unit}"}
     kinds = {part.get("type") for part in schema.get("anyOf", [schema])}
     if "enum" in schema:
         kind: Any = click.Choice(schema["enum"])

@@ -6,11 +6,22 @@ from ..core import registry
 
 def rows(what: str) -> list[tuple[str, str]]:
     """Names and one-line descriptions."""
-    return {"attacks": _attacks, "checks": _checks, "datasets": _datasets, "presets": _presets}[what]()
+    tables = {
+        "attacks": _attacks,
+        "checks": _checks,
+        "datasets": _datasets,
+        "explainers": _explainers,
+        "presets": _presets,
+    }
+    return tables[what]()
 
 
 def _attacks() -> list[tuple[str, str]]:
     return [(name, f"{_sentence(cls)}  [{', '.join(cls.norms)}]") for name, cls in registry.methods("attack").items()]
+
+
+def _explainers() -> list[tuple[str, str]]:
+    return [(name, _sentence(cls)) for name, cls in registry.methods("explainer").items()]
 
 
 def _checks() -> list[tuple[str, str]]:

@@ -31,7 +31,8 @@ def lines(result: dict[str, Any]) -> list[str]:
                 "low": worst["low"][at],
                 "high": worst["high"][at],
             }
-            where = f"{section['norm']} {section['eps_text'][at]} of the range"
+            text = section["eps_text"][at]
+            where = f"{text} features" if section["norm"] == "l0" else f"{section['norm']} {text} of the range"
             out.append(f"Robust accuracy  {_share(known | {'n': worst['n']})}, at most, at {where}")
     out += [f"Failed: {error['piece']}: {error['message']}" for error in result["errors"]]
     if not result["complete"]:

@@ -1,8 +1,8 @@
 """The thing under test: a function from images to logits, with its bounds."""
 
 import inspect
-from collections.abc import Callable
-from contextlib import nullcontext
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, nullcontext
 from functools import partial
 from typing import Any
 
@@ -57,9 +57,16 @@ class Classifier:
         self.outputs = outputs
         self._tail = tail.of_graph(model) if self.is_keras and outputs != "logits" else None
         self._settled: tuple[int, ...] | None = None  # the shape of the images it was last asked about
-        self._calls = 0  # moves on the random states of a randomised model
+        self._seed, self._calls = 0, 0  # name what a randomised model draws
+        self._random: list[Any] | None = None  # its random states, once it is built
         self._asks_logits = self.is_function and "logits" in _parameters(model)
         self._programs: dict[Any, Callable[..., Any]] = {}
+
+    @property
+    def span(self) -> float:
+        """Width of the input range, the widest channel's: what a radius given as a share is multiplied by."""
+        low, high = self.bounds
+        return float(np.max(high - low))
 
     @property
     def lifted(self) -> str | None:
@@ -70,8 +77,7 @@ class Classifier:
 
     def weights(self) -> Any:
         """What `forward` needs besides x, read afresh: a compiled program sees new weights."""
-        self._calls += 1
-        return backend.weights(self.model, self._calls % 2**16)
+        return backend.weights(self.model)
 
     def forward(self, weights: Any, x: Any) -> Any:
         """Logits [n, k] of a tensor x [n, ...], float32; differentiable, state left untouched."""
@@ -106,7 +112,40 @@ class Classifier:
         return partial(self._run, self._programs[key])
 
     def _run(self, compiled: Callable[..., Any], *tensors: Any) -> Any:
-        return compiled(self.weights(), *tensors)
+        with self._own_draws():
+            return compiled(self.weights(), *tensors)
+
+    # -- a randomised model -----------------------------------------------------------------------
+
+    @contextmanager
+    def drawing(self, seed: int) -> Iterator[None]:
+        """Within, what a randomised Keras model draws is named by `seed` and by the number of the call alone."""
+        before = self._seed, self._calls
+        self._seed, self._calls = seed, 0
+        try:
+            yield
+        finally:
+            self._seed, self._calls = before
+
+    @contextmanager
+    def _own_draws(self) -> Iterator[None]:
+        """One call with random states of its own, other ones each time; those of the model are put back."""
+        self._calls += 1
+        kept = [(state, ops.copy(state.value)) for state in self._random_states()]
+        try:
+            for i, (state, _) in enumerate(kept):
+                words = np.random.SeedSequence([self._seed, self._calls, i]).generate_state(2)
+                state.assign((words >> 2).astype(state.dtype))  # torch adds the two, in 32 bits with a sign
+            yield
+        finally:
+            for state, value in kept:
+                state.assign(value)
+
+    def _random_states(self) -> list[Any]:
+        if self._random is not None:
+            return self._random
+        variables = self.model.non_trainable_variables if self.is_keras else []
+        return [v for v in variables if v.name.startswith("seed_generator")]
 
     # -- arrays: what everybody else asks --------------------------------------------------------
 
@@ -138,15 +177,18 @@ class Classifier:
             ):  # called once as it is: a subclassed model is built by its first call
                 raw = backend.to_numpy(self._raw(one))
                 self._tail = self._proven_tail(one, raw) if self.outputs != "logits" else None
-            self.num_classes = int(self.forward(self.weights(), ops.convert_to_tensor(one)).shape[-1])
+            with self.drawing(0), self._own_draws():
+                self.num_classes = int(self.forward(self.weights(), ops.convert_to_tensor(one)).shape[-1])
         except (ShapeError, ModelError):
             raise
         except Exception as error:
             raise self._refused(one, error) from error
         self._settled = x.shape[1:]
+        self._random = self._random_states()
 
     def _raw(self, x: np.ndarray) -> Any:
-        return self.model(ops.convert_to_tensor(x), training=False)
+        with self.drawing(0), self._own_draws():  # the same draws each time: two looks can be compared
+            return self.model(ops.convert_to_tensor(x), training=False)
 
     def _proven_tail(self, x: np.ndarray, raw: np.ndarray) -> tail.Tail | None:
         if raw.ndim != 2 or not np.isfinite(raw).all():
@@ -228,6 +270,13 @@ class Classifier:
                 "Count classes from 0, in the model's own order.",
             )
         return y.astype(np.int64)
+
+
+def checked_classifier(classifier: Any, what: str) -> Classifier:
+    """A `Classifier`; `what` says who needs one."""
+    if not isinstance(classifier, Classifier):
+        raise ModelError.expected(what, type(classifier).__name__, "Wrap it: Classifier(model, bounds=(0, 1)).")
+    return classifier
 
 
 def _logits(classifier: Classifier, weights: Any, x: Any) -> Any:

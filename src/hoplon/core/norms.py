@@ -10,6 +10,7 @@ the room that the image's bounds leave for the change: `low <= 0 <= high`, shape
 from abc import ABC, abstractmethod
 from collections.abc import Callable
 from dataclasses import dataclass
+from fractions import Fraction
 from typing import Any, ClassVar
 
 import numpy as np
@@ -50,12 +51,21 @@ class Norm(ABC):
 
     name: ClassVar[str]
     order: ClassVar[float]  # the p of NumPy's `norm`
+    usual: ClassVar[str]  # radius that most publications report, as a share of the input range; in L0 a count
     separable: ClassVar[bool] = False  # each feature has its own budget: what one cannot use is nobody else's
 
     def measure(self, d: np.ndarray) -> np.ndarray:
         """Size of each change on the host, in float64: [n, ...] -> [n]."""
         flat = np.asarray(d, np.float64).reshape(len(d), -1)
         return np.linalg.norm(flat, ord=self.order, axis=1) if flat.size else np.zeros(len(d))
+
+    def scale(self, span: float) -> float:
+        """What a radius given as a share of an input range of width `span` is multiplied by; a count by 1."""
+        return span if self.order else 1.0
+
+    def usual_radius(self, span: float) -> float:
+        """The usual radius in the units of images whose range has the width `span`."""
+        return float(Fraction(self.usual)) * self.scale(span)
 
     def slack(self, x: np.ndarray) -> np.ndarray:
         """Size that rounding alone can add to a change of float32 images `x`: [n]. To a count, nothing."""
@@ -88,7 +98,7 @@ class Norm(ABC):
 class Linf(Norm):
     """Largest change of any feature."""
 
-    name, order, separable = "linf", np.inf, True
+    name, order, usual, separable = "linf", np.inf, "8/255", True
 
     def size(self, d: Any) -> Any:
         return ops.max(ops.abs(rows(d)), axis=1)
@@ -111,7 +121,7 @@ class Linf(Norm):
 class L2(Norm):
     """Euclidean length."""
 
-    name, order = "l2", 2
+    name, order, usual = "l2", 2, "0.5"
 
     def size(self, d: Any) -> Any:
         return ops.sqrt(ops.sum(ops.square(rows(d)), axis=1))
@@ -155,7 +165,7 @@ class L2(Norm):
 class L1(Norm):
     """Sum of the absolute changes."""
 
-    name, order = "l1", 1
+    name, order, usual = "l1", 1, "10"
     share: float = 0.01  # of the features that one step moves (Tramer & Boneh 2019, arXiv:1904.13000)
 
     def size(self, d: Any) -> Any:
@@ -199,7 +209,7 @@ class L1(Norm):
 class L0(Norm):
     """Number of changed features."""
 
-    name, order = "l0", 0
+    name, order, usual = "l0", 0, "10"
 
     def size(self, d: Any) -> Any:
         return ops.sum(ops.cast(rows(d) != 0, "float32"), axis=1)

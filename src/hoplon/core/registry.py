@@ -14,19 +14,43 @@ from importlib.metadata import entry_points
 from pkgutil import iter_modules
 from typing import Any, TypeVar, dataclass_transform
 
+import numpy as np
 from pydantic import ConfigDict, Field, TypeAdapter, ValidationError
 from pydantic.dataclasses import dataclass as validated
 
 from .errors import OptionError
 
 T = TypeVar("T")
-_ROOMS = {"attack": "hoplon.attacks"}  # kind -> the package whose modules declare its methods
+_ROOMS = {
+    "attack": "hoplon.attacks",
+    "explainer": "hoplon.explain",
+}  # kind -> the package whose modules declare its methods
 _METHODS: dict[str, dict[str, type]] = {kind: {} for kind in _ROOMS}
 
 
 def option(*, default: Any, help: str, **limits: Any) -> Any:
     """Declare one hyper-parameter: default, help text, limits such as `gt=0`."""
     return Field(default=default, description=help, **limits)
+
+
+def checked_seed(seed: Any) -> int:
+    """A seed: a whole number from 0 to 2**63 - 1."""
+    if not 0 <= _whole("seed", seed) < 2**63:
+        raise OptionError.expected("`seed` must lie between 0 and 2**63 - 1.", seed)
+    return int(seed)
+
+
+def checked_batch_size(batch_size: Any) -> int:
+    """A number of images in flight: a whole number from 1."""
+    if _whole("batch_size", batch_size) < 1:
+        raise OptionError.expected("`batch_size` must be at least 1.", batch_size)
+    return int(batch_size)
+
+
+def _whole(name: str, value: Any) -> int:
+    if isinstance(value, (bool, np.bool_)) or not isinstance(value, (int, np.integer)):
+        raise OptionError.expected(f"`{name}` must be a whole number.", repr(value))
+    return int(value)
 
 
 def _snake(name: str) -> str:
@@ -48,6 +72,15 @@ def _said_plainly(error: ValidationError, cls: type) -> OptionError:
     return OptionError(f"`{where}` of {cls.__name__} {wish}. Received: {received!r}.")
 
 
+def _unnamed(cls: type[Any], values: tuple[Any, ...]) -> OptionError:
+    names = [field.name for field in dataclasses.fields(cls)]
+    named = ", ".join(f"{name}={value!r}" for name, value in zip(names, values, strict=False))
+    return OptionError(
+        f"{cls.__name__} takes its options by name. Received: {', '.join(map(repr, values))}. "
+        f"Write {cls.__name__}({named}), if that is what was meant."
+    )
+
+
 @dataclass_transform(frozen_default=True, kw_only_default=True, field_specifiers=(option,))
 def register(kind: str) -> Callable[[type[T]], type[T]]:
     """Make a class a method of that kind: a frozen, validated value, found by `name` or its class's in snake case."""
@@ -59,11 +92,16 @@ def register(kind: str) -> Callable[[type[T]], type[T]]:
         check = method.__init__
 
         @functools.wraps(check)
-        def checked(self: Any, **options: Any) -> None:
+        def checked(self: Any, *values: Any, **options: Any) -> None:
+            if values:
+                raise _unnamed(cls, values)
             try:
                 check(self, **options)
             except ValidationError as error:
                 raise _said_plainly(error, cls) from None
+            for name, value in options.items():  # True is no number of steps
+                if isinstance(value, (bool, np.bool_)) and not isinstance(getattr(self, name), bool):
+                    raise OptionError.expected(f"`{name}` of {cls.__name__} should be a number.", value)
 
         method.__init__ = checked
         known = _METHODS[kind].get(method.name)

@@ -17,7 +17,9 @@ class AttackResult:
     """What an attack achieved, as the referee measured it on a fresh forward pass.
 
     Where it failed, `x_adv` is the clean input and `distance` is 0. An example that already met the goal
-    is returned as it came: success at distance 0.
+    is returned as it came: success at distance 0. Outputs that are not finite name no class: such an image is
+    predicted as -1 and counts as misclassified, so an attack may succeed by making a model overflow; `summary()`
+    counts these as `not_finite`.
     """
 
     x_adv: np.ndarray  # [n, ...] float32
@@ -31,6 +33,10 @@ class AttackResult:
     classes: np.ndarray  # [n] int64, the class to leave, or to reach
     targeted: bool  # whether `classes` were to be reached
     attack: Any = field(repr=False)  # the method: a frozen value
+
+    def __repr__(self) -> str:
+        n, won = len(self.success), int(self.success.sum())
+        return f"AttackResult({self.attack.name} in {self.attack.norm}, {n} images, {won} successes)"
 
     @property
     def radius(self) -> np.ndarray:
@@ -50,13 +56,63 @@ class AttackResult:
         won = self.success & (self.distance > 0)
         return {
             "attack": record(self.attack),
+            "eps": _one_or_both_ends(self.eps),
             "n": len(self.success),
             "success_rate": float(self.success.mean()) if len(self.success) else 0.0,
             "clean_misclassified": int((self.success & (self.distance == 0)).sum()),
+            "not_finite": int((won & (self.predictions < 0)).sum()),
             "median_distance": float(np.median(self.distance[won])) if won.any() else None,
             "queries": int(self.queries.sum()),
             "gradients": int(self.gradients.sum()),
         }
+
+
+@dataclass(frozen=True, kw_only=True)
+class Explanation:
+    """Why a classifier said what it said: how much each feature of each image speaks for a class.
+
+    A positive attribution says: more of this feature, more of that class. What else a method has to tell
+    is in `extras`, one row per image; each method's docstring names its own.
+    """
+
+    attributions: np.ndarray  # [n, ...] float32, in the shape of the images
+    targets: np.ndarray  # [n] int64, the class that is explained; -1 where there is none to explain
+    values: np.ndarray  # [n] float64, what is explained, at the image: the logit of that class unless the method says
+    predictions: np.ndarray  # [n] int64, the class of x; -1 where a logit is not finite
+    extras: dict[str, np.ndarray] = field(default_factory=dict)  # name -> [n, ...]
+    method: Any = field(repr=False)  # the explainer: a frozen value
+
+    def summary(self) -> dict[str, Any]:
+        """The method, and the middle and the largest of what there is one number of per image; safe for JSON."""
+        squares = np.square(self.attributions, dtype=np.float64)
+        numbers = {"value": self.values, "size": np.sqrt(squares.sum(axis=tuple(range(1, squares.ndim))))}
+        numbers |= {name: extra for name, extra in self.extras.items() if extra.ndim == 1}
+        return {
+            "method": record(self.method),
+            "n": len(self.targets),
+            "as_predicted": int((self.targets == self.predictions).sum()),
+            "numbers": {name: _spread(each) for name, each in numbers.items()},
+        }
+
+
+def _spread(numbers: np.ndarray) -> dict[str, float | int | None]:
+    """Median and largest of the finite ones by magnitude, and how many are not finite; of truths, how many."""
+    if numbers.dtype == bool:
+        return {"true": int(numbers.sum())}
+    sizes = np.abs(numbers[np.isfinite(numbers)].astype(np.float64))
+    return {
+        "median": float(np.median(sizes)) if len(sizes) else None,
+        "largest": float(sizes.max()) if len(sizes) else None,
+        "not_finite": int(len(numbers) - len(sizes)),
+    }
+
+
+def _one_or_both_ends(eps: np.ndarray) -> float | list[float] | None:
+    """The radius of all examples, least and largest where they differ, None where there is no limit."""
+    if not len(eps) or np.isinf(eps).any():
+        return None
+    least, largest = float(eps.min()), float(eps.max())
+    return least if least == largest else [least, largest]
 
 
 def eight_bits(x: np.ndarray, bounds: tuple[Any, Any]) -> np.ndarray:

@@ -5,8 +5,8 @@ from itertools import count
 from typing import Any
 
 import keras
-import numpy as np
 
+from ..core.batches import Shuffled
 from ..core.errors import LabelError
 from .datasets.dataset import Dataset
 
@@ -74,27 +74,6 @@ def benchmark_cnn(input_shape: Sequence[int] = (28, 28, 1), classes: int = 10, *
     return _chain("benchmark_cnn", input_shape, *body, *head)
 
 
-class _Shuffled(keras.utils.PyDataset):
-    """Batches in an order that depends on seed and epoch alone, not on the backend's global generator."""
-
-    def __init__(self, data: Dataset, batch_size: int, seed: int) -> None:
-        super().__init__()
-        self._data, self._batch_size = data, batch_size
-        self._rng = np.random.default_rng(seed)
-        self.on_epoch_end()
-
-    def __len__(self) -> int:
-        return -(-len(self._data) // self._batch_size)
-
-    def __getitem__(self, index: int) -> tuple[np.ndarray, np.ndarray]:
-        chosen = self._order[index * self._batch_size : (index + 1) * self._batch_size]
-        return self._data.x[chosen], self._data.y[chosen]
-
-    def on_epoch_end(self) -> None:
-        """Draw the next epoch's order."""
-        self._order = self._rng.permutation(len(self._data))
-
-
 def train(
     model: Any,
     data: Dataset,
@@ -120,5 +99,5 @@ def train(
         loss=keras.losses.SparseCategoricalCrossentropy(from_logits=True),
         metrics=["accuracy"],
     )
-    batches = _Shuffled(data, batch_size, seed)
+    batches = Shuffled(data.x, data.y, batch_size, seed)
     return model.fit(batches, epochs=epochs, shuffle=False, verbose=verbose)

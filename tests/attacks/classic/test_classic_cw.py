@@ -8,10 +8,12 @@ import pytest
 from classic_nets import traced_model
 from keras import ops
 
+from hoplon import Classifier
 from hoplon.attacks.classic import cw
 from hoplon.attacks.classic.cw import ends, moved
 from hoplon.core import backend
 from hoplon.core.errors import BoundsError, LabelError, OptionError
+from hoplon.zoo import datasets, models
 from worlds import linear_model
 
 D = 16
@@ -279,3 +281,17 @@ def test_bad_options_are_refused(world, options, error):
 def test_a_symbol_has_no_values_to_look_at(world):
     with pytest.raises(OptionError, match=r"must be an array or a tensor.*Received: a keras.Input"):
         cw(world.model, keras.Input((D,)), 1)
+
+
+def test_the_weight_of_the_example_reaches_the_class_where_a_small_one_does_not():
+    train, data = datasets.load("digits", "train"), datasets.load("digits")
+    model = models.digits_mlp(seed=0)
+    models.train(model, train, epochs=8, seed=0)
+    x = data.x[data.y != 3][:24].astype("float32")
+
+    def reached(eps):
+        return np.mean(Classifier(model).predict(cw(model, x, y=3, eps=eps, epochs=200)) == 3)
+
+    assert "eps=10.0, epochs=200" in cw.__doc__
+    assert reached(10.0) == 1.0
+    assert reached(0.3) < 0.5

@@ -7,7 +7,7 @@ from keras import ops
 from hoplon import Classifier
 from hoplon.attacks.base import Goal, Task
 from hoplon.attacks.parts.decisions import Oracle, begin
-from hoplon.attacks.parts.draws import Keys
+from hoplon.core.draws import Keys
 
 UNIFORM = {(3, 6, 8): (2, 3), (6, 8, 3): (1, 2), (6, 8): (1, 2)}  # shape -> the axes of a batch that are rows, columns
 

@@ -9,8 +9,8 @@ from hypothesis import strategies as st
 
 from hoplon import Classifier
 from hoplon.attacks.base import Goal, Task
-from hoplon.attacks.parts.draws import START, Keys
 from hoplon.attacks.parts.together import Applied, batches, enough, shared_rng
+from hoplon.core.draws import START, Keys
 from worlds import LinearWorld, linear_model
 
 

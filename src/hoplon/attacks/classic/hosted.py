@@ -9,9 +9,9 @@ from keras import ops
 
 from ...core import backend
 from ...core.classifier import Classifier
+from ...core.draws import Keys
 from ...core.errors import OptionError
 from ..base import Goal, Task
-from ..parts.draws import Keys
 from .arguments import Range, images_within, targets_of
 from .crafting import classifier_of
 from .recipe import has_values

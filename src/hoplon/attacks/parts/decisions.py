@@ -6,8 +6,8 @@ import numpy as np
 
 from ...core import norms
 from ...core.classifier import Classifier
+from ...core.draws import START
 from ..base import Task
-from .draws import START
 from .layout import Layout, layout_of
 
 FINEST = 2.0**-20  # share of a way that float32 and a forward pass still tell apart

@@ -25,7 +25,7 @@ def first(classifier: Classifier, x: np.ndarray, task: Task, slope: np.ndarray, 
         "best": np.zeros_like(x[rows]),
         "size": np.full(len(rows), np.inf, np.float32),
         "slope": slope[rows],
-        "span": np.full(len(rows), span_of(classifier), np.float32),
+        "span": np.full(len(rows), classifier.span, np.float32),
         "classes": task.goal.classes[rows].astype(np.int32),
         "eps": task.eps[rows],
     }
@@ -43,12 +43,6 @@ def nearer(state: stepping.State, size: Any, delta: Any, hit: Any) -> stepping.S
         "best": ops.where(norms.like(better, delta), delta, state["best"]),
         "size": ops.where(better, size, state["size"]),
     }
-
-
-def span_of(classifier: Classifier) -> float:
-    """Width of the widest feature: constants in units of pixels are multiplied by it."""
-    low, high = classifier.bounds
-    return float(np.max(high - low))
 
 
 def leads(logits: Any, classes: Any, targeted: bool) -> Any:

@@ -9,9 +9,9 @@ from keras import ops
 
 from ...core import losses
 from ...core.classifier import Classifier, bucket
+from ...core.draws import Keys
 from ...core.errors import ShapeError
 from ..base import Attack, Task, goal_of
-from .draws import Keys
 
 CROWD = np.uint64(2**64 - 1)  # the number of no example: names the draws that all of them share
 

@@ -81,6 +81,7 @@ def _text(name: str) -> str:
 
 _FILTERS: list[Callable[..., str]] = [
     words.percent,
+    words.drawn,
     words.number,
     words.norm_name,
     words.shape,

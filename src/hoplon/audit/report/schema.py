@@ -263,7 +263,7 @@ class Reproduce(Open):
 
 
 class Timing(Open):
-    """Wall-clock seconds; the only part that differs between two equal runs."""
+    """Wall-clock seconds of all pieces in all runs; the only part that differs between two equal runs."""
 
     seconds: float | None = None
 

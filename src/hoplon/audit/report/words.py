@@ -47,6 +47,11 @@ def plural(n: int, one: str, many: str = "") -> str:
     return f"{number(n)} {one if n == 1 else many or one + 's'}"
 
 
+def drawn(factor: float) -> str:
+    """How a change is drawn that is multiplied by so much."""
+    return "as it is" if factor == 1 else "amplified" if factor > 1 else "weakened"
+
+
 def listed(parts: list[str], last: str = "and") -> str:
     """A, B and C."""
     return f" {last} ".join([", ".join(parts[:-1]), parts[-1]] if len(parts) > 1 else parts)

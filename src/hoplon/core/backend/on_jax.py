@@ -1,6 +1,7 @@
 """JAX underneath Keras: weights are arguments of every compiled program."""
 
 from collections.abc import Callable
+from contextlib import AbstractContextManager
 from typing import Any
 
 import jax
@@ -52,19 +53,11 @@ def is_native(model: Any) -> bool:
     return False
 
 
-def weights(model: Any, draw: int = 0) -> Any:
-    """Current values of a Keras model's variables; random states moved on by `draw`.
-
-    Without the shift a stateless call would draw the same noise at every call, and a randomised
-    model would pass for a deterministic one.
-    """
+def weights(model: Any) -> Any:
+    """Current values of a Keras model's variables, random states among them."""
     if not isinstance(model, keras.layers.Layer):
         return ((), ())
-    moved = [
-        v.value + np.asarray([0, draw], v.dtype) if v.name.startswith("seed_generator") else v.value
-        for v in model.non_trainable_variables
-    ]
-    return [v.value for v in model.trainable_variables], moved
+    return [v.value for v in model.trainable_variables], [v.value for v in model.non_trainable_variables]
 
 
 def call(model: Any, weights: Any, x: Any) -> Any:
@@ -90,3 +83,8 @@ def version() -> str:
 def devices() -> list[str]:
     """Devices the framework sees."""
     return [f"{d.platform}: {d.device_kind}" for d in jax.devices()]
+
+
+def double_precision() -> AbstractContextManager[Any]:
+    """JAX computes in float32 unless it is told to."""
+    return jax.enable_x64(True)

@@ -1,6 +1,7 @@
 """TensorFlow underneath Keras: one graph per program, free in its batch axis."""
 
 from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
 import numpy as np
@@ -79,7 +80,7 @@ def is_native(model: Any) -> bool:
     return isinstance(model, tf.Module) and not hasattr(model, "stateless_call")
 
 
-def weights(model: Any, draw: int = 0) -> Any:
+def weights(model: Any) -> Any:
     """Nothing: graphs read a model's variables at each call."""
     return ()
 
@@ -102,3 +103,8 @@ def version() -> str:
 def devices() -> list[str]:
     """Devices the framework sees."""
     return [f"{d.device_type}: {d.name}" for d in tf.config.list_physical_devices()]
+
+
+def double_precision() -> AbstractContextManager[Any]:
+    """Float64 needs no permission."""
+    return nullcontext()

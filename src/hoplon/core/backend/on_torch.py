@@ -2,7 +2,7 @@
 
 import functools
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from typing import Any
 
 import numpy as np
@@ -65,7 +65,7 @@ def is_native(model: Any) -> bool:
     return isinstance(model, torch.nn.Module) and not hasattr(model, "stateless_call")
 
 
-def weights(model: Any, draw: int = 0) -> Any:
+def weights(model: Any) -> Any:
     """Nothing: eager calls read a model's weights themselves."""
     return ()
 
@@ -112,3 +112,8 @@ def version() -> str:
 def devices() -> list[str]:
     """Devices the framework sees."""
     return ["cpu", *(torch.cuda.get_device_name(i) for i in range(torch.cuda.device_count()))]
+
+
+def double_precision() -> AbstractContextManager[Any]:
+    """Float64 needs no permission."""
+    return nullcontext()

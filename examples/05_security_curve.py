@@ -3,8 +3,8 @@
 Attacks of minimum norm answer for every radius in one run; attacks of fixed budget are run at a few radii, each on the
 images that still stand. The worst case over all of them, image by image, is the curve.
 
-    python examples/04_security_curve.py                          # scikit-learn's digits, about a minute
-    python examples/04_security_curve.py --norm l2 --images 400
+    python examples/05_security_curve.py                          # scikit-learn's digits, about a minute
+    python examples/05_security_curve.py --norm l2 --images 400
 """
 
 import argparse

@@ -1,8 +1,10 @@
 """Draws depend on seed, example and restart, and on nothing else."""
 
 import numpy as np
+import pytest
 
-from hoplon.attacks.parts.draws import NOISE, START, Keys
+from hoplon.core.draws import NOISE, START, Keys, checked_keys
+from hoplon.core.errors import OptionError
 
 
 def numbers(keys, i, stream=START):
@@ -34,3 +36,11 @@ def test_the_numbers_are_those_written_down_here():
 
 
 FIRST = [120, 475, 440, 487]
+
+
+def test_what_names_no_stream_is_refused():
+    np.testing.assert_array_equal(checked_keys(3, None, 2).ids, [0, 1])
+    np.testing.assert_array_equal(checked_keys(3, np.uint8([9, 4]), 2).ids, [9, 4])
+    for seed, ids in ((-1, None), (2**63, None), (0, [1]), (0, [0.5, 1]), (0, [-1, 0])):
+        with pytest.raises(OptionError, match="Received"):
+            checked_keys(seed, ids, 2)

@@ -6,8 +6,12 @@ the same on every backend, in any batch, in any order, and after a resume.
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
+
+from .errors import OptionError
+from .registry import checked_seed
 
 START, NOISE = 0, 1  # streams: the same example draws different numbers for different purposes
 
@@ -33,3 +37,12 @@ class Keys:
     def only(self, rows: np.ndarray) -> "Keys":
         """Keys of some of the examples."""
         return Keys(self.seed, self.ids[rows], self.restart)
+
+
+def checked_keys(seed: int, ids: Any, n: int) -> Keys:
+    """Keys of n examples from what a caller gave: `ids` are their places in the batch where it is None."""
+    checked_seed(seed)
+    numbers = np.arange(n) if ids is None else np.asarray(ids)
+    if numbers.shape != (n,) or numbers.dtype.kind not in "iu" or (n and numbers.min() < 0):
+        raise OptionError.expected(f"`ids` must be {n} whole numbers from 0.", f"shape {numbers.shape}")
+    return Keys(seed, numbers.astype(np.int64))

@@ -1,0 +1,1 @@
+"""What the explainers are built from: gradients batch by batch, paths cut at their kinks."""

@@ -115,13 +115,13 @@ def show(ax, picture: np.ndarray, title: str = "") -> None:
 
 def explain(classifier: Classifier, chosen: zoo.Dataset, targets: np.ndarray, names: list[str], path: Path) -> None:
     """Picture, what speaks for the target, and the picture moved by ten steps toward it or away from it."""
-    found = Counterfactual(factor=STEPS_MOVED)(classifier, chosen.x, targets=targets)
+    found = Counterfactual(factor=STEPS_MOVED)(classifier, chosen.x / 255, targets=targets)
     maps = red_green(found.attributions)
     new, axes = figure(len(chosen), 3, ["picture", "less and more", f"moved by {STEPS_MOVED} steps"])
     for i, row in enumerate(axes):
         show(row[0], chosen.x[i] / 255, names[chosen.y[i]])
         show(row[1], maps[i], f"{names[targets[i]]}: {found.values[i]:.3f}")
-        show(row[2], found.extras["x_moved"][i] / 255, names[found.extras["prediction_moved"][i]])
+        show(row[2], found.extras["x_moved"][i], names[found.extras["prediction_moved"][i]])
     new.savefig(path, dpi=130)
     print(f"picture: {path}")
 
@@ -130,10 +130,10 @@ def draw_attack(chosen: zoo.Dataset, result, radius: np.ndarray, names: list[str
     """Original, adversarial picture, their difference, the certificate and what was observed."""
     new, axes = figure(len(chosen), 3, ["original", "adversarial", "difference"])
     for i, row in enumerate(axes):
-        difference = np.abs(result.x_adv[i] - chosen.x[i])
+        difference = np.abs(result.x_adv[i] - chosen.x[i] / 255)
         show(row[0], chosen.x[i] / 255, names[chosen.y[i]])
-        show(row[1], result.x_adv[i] / 255, names[result.predictions[i]])
-        far = f"{result.distance[i] / 255:.2f}" if result.success[i] else "none found"
+        show(row[1], result.x_adv[i], names[result.predictions[i]])
+        far = f"{result.distance[i]:.2f}" if result.success[i] else "none found"
         show(row[2], difference / max(float(difference.max()), 1e-12), f"certif: {radius[i]:.2f}, obs: {far}")
     new.savefig(path, dpi=130)
     print(f"picture: {path}")
@@ -171,17 +171,18 @@ def main() -> None:
     top = np.sort(vanilla.predict(chosen.x.astype("float32"), verbose=0), axis=1)
     half = (top[:, -1] - top[:, -2]) / 2  # the source's certificate: in the logits' units, of pixels in [0, 1]
     radius = certify(model, chosen.x.astype("float32"), chosen.y).radius / 255
-    classifier = Classifier(vanilla, bounds=(0, 255))
+    unit = keras.Sequential([keras.Input(test.x.shape[1:]), keras.layers.Rescaling(255.0), vanilla])
+    classifier = Classifier(unit, bounds=(0, 1))  # so that a step of the logit's size is one of that length
     explain(classifier, chosen, chosen.y, names, asked.out / "why.png")
     explain(classifier, chosen, np.array(WHY_NOT)[chosen.y % 10], names, asked.out / "why_not.png")
 
     searches, steps = map(int, asked.cw.split("x"))
-    result = CarliniWagner(rounds=searches, steps=steps)(classifier, chosen.x, chosen.y)
+    result = CarliniWagner(rounds=searches, steps=steps)(classifier, chosen.x / 255, chosen.y)
     print("class            margin/2   certificate   attack")
     for i, y in enumerate(chosen.y):
-        observed = f"{result.distance[i] / 255:.4f}" if result.success[i] else "none found"
+        observed = f"{result.distance[i]:.4f}" if result.success[i] else "none found"
         print(f"{names[y]:16} {half[i]:8.4f} {radius[i]:13.4f}   {observed}")
-    broken = result.success & (result.distance / 255 < radius)
+    broken = result.success & (result.distance < radius)
     if broken.any():
         raise SystemExit(f"A certificate is broken: {[names[y] for y in chosen.y[broken]]}")
     print("Every certificate holds.")

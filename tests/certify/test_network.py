@@ -145,7 +145,7 @@ def test_a_layer_called_twice_counts_twice():
 def test_a_model_that_joins_paths_is_refused():
     x = keras.Input((3,))
     for y in (L.Add()([x, L.Dense(3)(x)]), x + x, L.Concatenate()([x, x])):
-        with pytest.raises(ModelError, match="one path.*Received: .* joins several"):
+        with pytest.raises(ModelError, match=r"one path.*Received: .* joins several"):
             bounds(keras.Model(x, y))
 
 

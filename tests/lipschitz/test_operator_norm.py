@@ -112,19 +112,19 @@ def test_a_larger_map_is_refused():
 
 def test_a_map_of_unknown_size_is_refused():
     for kind in (SpectralConv2D, AffineResidualConv2D):
-        with pytest.raises(ShapeError, match="known size.*coverage"):
+        with pytest.raises(ShapeError, match=r"known size.*coverage"):
             kind(2, 3, scale="norm").build((None, None, 4, 2))
 
 
 @pytest.mark.parametrize("options", [{"strides": 2}, {"strides": (1, 2)}, {"dilation_rate": 2}, {"groups": 2}], ids=str)
 def test_what_it_is_not_made_for_is_refused(options):
-    with pytest.raises(OptionError, match="strides.*Received"):
+    with pytest.raises(OptionError, match=r"strides.*Received"):
         SpectralConv2D(2, 3, scale="norm", **options)
     SpectralConv2D(2, 3, **options)
 
 
 def test_an_unknown_scale_is_refused():
-    with pytest.raises(OptionError, match="coverage or norm.*spectral"):
+    with pytest.raises(OptionError, match=r"coverage or norm.*spectral"):
         SpectralConv2D(2, 3, scale="spectral")
 
 

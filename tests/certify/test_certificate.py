@@ -155,7 +155,7 @@ def test_a_rescaling_inside_scales_the_radius():
 
 def test_without_a_linear_head_logits_differ_by_the_root_of_two():
     """A softmax at the end is a layer of the trunk: of two outputs together no more is known."""
-    model, w, _b = linear()
+    model, w, _ = linear()
     whole = keras.Sequential([*model.layers, L.Softmax()])
     x = draw()
     p = outputs(whole, x)

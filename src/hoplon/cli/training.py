@@ -122,9 +122,15 @@ def train_and_save(
 def require_same(folder: Folder, asked_for: dict[str, Any]) -> None:
     """Raise where the folder holds another training."""
     path = folder.path / "training.json"
-    if path.exists() and json.loads(path.read_text()) != json.loads(json.dumps(asked_for)):
+    held = json.loads(path.read_text()) if path.exists() else asked_for
+    others = [
+        f"{name} {held.get(name)!r} instead of {value!r}"
+        for name, value in asked_for.items()
+        if held.get(name) != value
+    ]
+    if others:
         raise StoreError.expected(
-            f"{folder.path} holds another training.", path.read_text(), "Choose another folder with --out."
+            f"{folder.path} holds another training.", ", ".join(others), "Choose another folder with --out."
         )
 
 

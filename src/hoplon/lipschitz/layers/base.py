@@ -132,6 +132,10 @@ class Reparametrised:
 
     def refresh(self) -> None:
         """Store the projection of the weights as they are now."""
+        self.store_projection()
+
+    def store_projection(self) -> None:
+        """Bring what is derived from the weights up to date; nothing that training goes on from changes."""
         if not bool(self.fresh()):
             self.wbar.assign(self.exact(ops.convert_to_tensor(self.kernel)) * self.kernel_scale())
             for source, marked in zip(self.sources, self.projected, strict=True):
@@ -162,7 +166,7 @@ class Reparametrised:
         keras.layers.Layer.save_own_variables(self, every)
         saved = set(store.keys())
         keras.layers.Layer.load_own_variables(self, {k: store[k] if k in saved else every[k] for k in every})
-        self.refresh()
+        self.store_projection()
 
     def vanilla_export(self) -> keras.layers.Layer:
         """A stock Keras layer that computes the same; an activation that is a layer of ours is left out."""

@@ -80,8 +80,9 @@ class OperatorNorm:
 
     def refresh(self) -> None:
         """Store the projection, and by how much its bound exceeds the norm that training estimates."""
+        stale = not bool(self.fresh())  # type: ignore[attr-defined]
         super().refresh()  # type: ignore[misc]
-        if self.scale == "norm":
+        if self.scale == "norm" and stale:  # else a training that goes on from a file would not go on as it was
             stored = ops.convert_to_tensor(self.wbar) / self.k_coef_lip  # type: ignore[attr-defined]
             self.slack.assign(1.0 / ops.maximum(self.estimate(stored), TINY))
 

@@ -97,6 +97,57 @@ def test_the_best_pair_is_the_best_of_the_whole_table(seed, saliency):
             assert set(np.flatnonzero(chosen[r])) == set(np.unravel_index(table.argmax(), table.shape))
 
 
+@settings(max_examples=60, deadline=None)
+@given(
+    seed=st.integers(0, 2**32 - 1),
+    saliency=st.sampled_from(["product", "difference"]),
+    scale=st.sampled_from([1e-25, 1e-3, 1.0, 1e6, 1e18]),
+    few=st.sampled_from([2, 3, 6]),
+)
+def test_few_candidates_give_the_best_pair_of_the_whole_table(seed, saliency, scale, few):
+    rng = np.random.default_rng(seed)
+    t, o = rng.normal(size=(2, 5, 14)).round(rng.integers(0, 4)).astype("float32")  # rounded: with ties
+    t, free = np.float32(scale) * t, rng.uniform(size=(5, 14)) < rng.uniform()
+    arguments = [ops.convert_to_tensor(v) for v in (t, o, free)]
+    whole = [backend.to_numpy(v) for v in module._best_of_table(*arguments, saliency, module._blocks(14))]
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(module, "FEW", few)
+        found = [backend.to_numpy(v) for v in module._best_of_few(*arguments, saliency)]
+    np.testing.assert_array_equal(found[0], whole[0])
+    there = np.isfinite(whole[0])  # else the places mean nothing
+    for one, other in zip(found[1:], whole[1:], strict=True):
+        np.testing.assert_array_equal(one[there], other[there])
+
+
+@settings(max_examples=60, deadline=None)
+@given(seed=st.integers(0, 2**32 - 1), saliency=st.sampled_from(["product", "difference"]))
+def test_no_pair_exceeds_the_bound_of_its_features(seed, saliency):
+    rng = np.random.default_rng(seed)
+    t, o = (rng.normal(size=(2, 4, 9)) * 10 ** rng.uniform(-3, 3, (2, 4, 9))).astype("float32")
+    free, weight = rng.uniform(size=(4, 9)) < 0.8, (10 ** rng.uniform(-2, 2, (4, 1))).astype("float32")
+    weight = weight if saliency == "product" else np.ones_like(weight)
+    bounds = backend.to_numpy(
+        module.pair_bounds(*map(ops.convert_to_tensor, (t, o, free)), saliency, ops.array(weight))
+    )
+    for r in range(4):
+        table = scores(t[r][:, None] + t[r], o[r][:, None] + o[r], saliency)
+        table = np.where((free[r][:, None] & free[r]) & ~np.eye(9, dtype=bool), table, -np.inf)
+        assert (table.max(1) <= bounds[r]).all()
+
+
+def test_few_candidates_are_enough_on_ordinary_slopes():
+    rng = np.random.default_rng(0)
+    t, o = rng.normal(size=(2, 6, 3000)).astype("float32")
+    arguments = [ops.convert_to_tensor(v) for v in (20 * t, o - 0.5 * t, np.ones((6, 3000), bool))]
+    for saliency in ("product", "difference"):
+        looked = []
+        whole = module._best_of_table
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(module, "_best_of_table", lambda *a, w=whole, seen=looked: seen.append(a[-1]) or w(*a))
+            module._best_of_few(*arguments, saliency)
+        assert int(looked[-1]) == 0  # the whole table was not looked at
+
+
 def test_small_blocks_of_the_table_change_nothing(monkeypatch):
     rng = np.random.default_rng(0)
     arguments = [ops.convert_to_tensor(v) for v in rng.normal(size=(2, 4, 11)).astype("float32")]

@@ -16,6 +16,8 @@ from .parts.boundaries import clean_logits, rivals_of
 from .parts.jacobian import combined
 
 NOTHING = float("-inf")  # score of a feature or pair that does not qualify
+FEW = 128  # features that are paired first
+SLACK = 1e-6  # share of a bound that rounding may take
 BLOCK = 2**22  # entries of the tables of pairs looked at together, for a batch of 256
 
 
@@ -25,9 +27,8 @@ class JSMA(Attack):
 
     Papernot et al. 2016. Let t be the slope of the target's logit and o that of all others together: "product"
     takes the feature of largest -t * o among those with t > 0 > o, "difference" that of largest t - o. With
-    `pairs` t and o are sums over two features, and each step looks at d * d / 2 of them: half a minute and more for
-    a few colour pictures of 28 pixels on a CPU, where `pairs=False` looks at d. Untargeted, the target is the
-    likeliest other class, and to leave the label is enough. When nothing qualifies the search is over.
+    `pairs` t and o are sums over two features, and the best of all d * d / 2 is found. Untargeted, the target
+    is the likeliest other class, and to leave the label is enough. When nothing qualifies the search is over.
 
     >>> JSMA(pairs=False)(classifier, x, targets=y).distance
     array([12., 31.])
@@ -155,11 +156,84 @@ def best_feature(toward: Any, others: Any, free: Any, saliency: Any) -> tuple[An
 def best_pair(toward: Any, others: Any, free: Any, saliency: Any) -> tuple[Any, Any]:
     """The pair i < j of free features of largest score as a mask [n, d], and whether there is one [n].
 
-    The table of pairs is looked at some rows at a time: memory stays bounded.
+    The few features that could score highest beside the best imaginable partner are paired first. Where no other
+    feature's bound comes up to the pair found, it is the best of all; else the whole table is looked at.
     """
     d = int(toward.shape[1])
-    height = max(1, min(d, BLOCK // max(1, d * 256)))
+    if callable(saliency) or d <= 2 * FEW:  # nothing is known of a callable: no bound holds
+        value, first, second = _best_of_table(toward, others, free, saliency, _blocks(d))
+    else:
+        value, first, second = _best_of_few(toward, others, free, saliency)
     places = ops.arange(d, dtype="int32")
+    chosen = ops.logical_or(ops.equal(ops.expand_dims(first, 1), places), ops.equal(ops.expand_dims(second, 1), places))
+    return chosen, value > NOTHING
+
+
+def _best_of_few(toward: Any, others: Any, free: Any, saliency: str) -> tuple[Any, Any, Any]:
+    """Score [n] and places of the best pair, by the few candidates where they suffice."""
+    weight = ops.ones_like(toward[:, :1])
+    if saliency == "product":  # first by the slopes' own scales, then by those of the pair found
+        weight = _balance(ops.mean(ops.abs(toward), axis=1), ops.mean(ops.abs(others), axis=1))
+        value, *pair = _best_among(pair_bounds(toward, others, free, saliency, weight), toward, others, free, saliency)[
+            0
+        ]
+        sums = [sum(ops.take_along_axis(v, place[:, None], axis=1)[:, 0] for place in pair) for v in (toward, others)]
+        weight = ops.where(value[:, None] > NOTHING, _balance(sums[0], -sums[1]), weight)
+    bounds = pair_bounds(toward, others, free, saliency, weight)
+    few, sure = _best_among(bounds, toward, others, free, saliency)
+    blocks = _blocks(int(toward.shape[1])) * (1 - ops.cast(ops.all(sure), "int32"))
+    whole = _best_of_table(toward, others, free, saliency, blocks)
+    value, first, second = (ops.where(sure, a, b) for a, b in zip(few, whole, strict=True))
+    return value, first, second
+
+
+def _best_among(bounds: Any, toward: Any, others: Any, free: Any, saliency: str) -> tuple[tuple[Any, Any, Any], Any]:
+    """The best pair of the features with the largest bounds, and whether it is certain to be the best of all [n]."""
+    tops, at = ops.top_k(bounds, FEW + 1)
+    at = ops.sort(ops.cast(at[:, :FEW], "int32"), axis=1)  # in order: of equal scores the first pair counts
+    t, o = (ops.take_along_axis(v, at, axis=1) for v in (toward, others))
+    alive = ops.take_along_axis(ops.cast(free, "int32"), at, axis=1) > 0
+    value, *few = _best_of_table(t, o, alive, saliency, _blocks(FEW))
+    first, second = (ops.take_along_axis(at, place[:, None], axis=1)[:, 0] for place in few)
+    sure = ops.logical_or(tops[:, FEW] < value, tops[:, FEW] == NOTHING)
+    return (value, first, second), sure
+
+
+def _balance(one: Any, other: Any) -> Any:
+    """What `one` [n] is multiplied by, and `other` divided by, to be equal: [n, 1]."""
+    return ops.sqrt(ops.maximum(other, norms.TINY) / ops.maximum(one, norms.TINY))[:, None]
+
+
+def pair_bounds(toward: Any, others: Any, free: Any, saliency: str, weight: Any) -> Any:
+    """What no pair with this feature can exceed, minus infinity where no pair qualifies: [n, d].
+
+    A product T * O is at most ((w * T + O / w) / 2)^2, whatever the weight w [n, 1], and a sum over two features is
+    at most one of them beside the largest. A little is added, for rounding.
+    """
+    share = weight * toward - others / weight
+    size = SLACK * (ops.abs(weight * toward) + ops.abs(others / weight))
+    upper = share + size
+    both = upper + ops.max(ops.where(free, upper, NOTHING), axis=1, keepdims=True)
+    both = ops.where(ops.isnan(both), -NOTHING, both)  # slopes beyond float32: anything may be
+    bound = ops.square(both / 2) * (1 + SLACK) if saliency == "product" else both
+    return ops.where(ops.logical_and(free, both > 0), bound, NOTHING)
+
+
+def _height(d: int) -> int:
+    return max(1, min(d, BLOCK // max(1, d * 256)))
+
+
+def _blocks(d: int) -> int:
+    return -(-d // _height(d))
+
+
+def _best_of_table(toward: Any, others: Any, free: Any, saliency: Any, blocks: Any) -> tuple[Any, Any, Any]:
+    """Score [n] and places of the best pair i < j, by the first `blocks` of the table: some rows at a time.
+
+    Memory stays bounded.
+    """
+    d = int(toward.shape[1])
+    height, places = _height(d), ops.arange(d, dtype="int32")
 
     def look(start: Any, best: tuple[Any, Any, Any]) -> tuple[Any, Any, Any]:
         value, first, second = best
@@ -180,6 +254,5 @@ def best_pair(toward: Any, others: Any, free: Any, saliency: Any) -> tuple[Any, 
 
     none = ops.zeros_like(toward[:, 0])
     nowhere = ops.cast(none, "int32")
-    value, first, second = ops.fori_loop(0, -(-d // height), look, (none + NOTHING, nowhere, nowhere))
-    chosen = ops.logical_or(ops.equal(ops.expand_dims(first, 1), places), ops.equal(ops.expand_dims(second, 1), places))
-    return chosen, value > NOTHING
+    value, first, second = ops.fori_loop(0, blocks, look, (none + NOTHING, nowhere, nowhere))
+    return value, first, second

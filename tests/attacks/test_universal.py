@@ -177,3 +177,11 @@ def test_a_change_of_another_shape_is_refused(shape):
     attack = UniversalPerturbation().applied(np.zeros(shape, "float32"))
     with pytest.raises(ShapeError, match=r"shape of one image, \(4, 6\).*Received: shape \("):
         attack(world.classifier, x, labels)
+
+
+def test_without_a_radius_it_learns_one_of_the_usual_size_in_the_range_of_the_images():
+    world, x, labels, _ = one_sided()
+    w = world.w / 255
+    byte = Classifier(linear_model(w, world.b, x.shape[1:]), bounds=(0, 255))
+    delta = UniversalPerturbation(norm="l2", steps=30, confidence=1e4).learn(byte, 255 * x, labels)
+    np.testing.assert_allclose(np.linalg.norm(delta), 0.5 * 255, rtol=1e-3)

@@ -10,7 +10,7 @@ from ..core import backend, norms
 from ..core.classifier import BATCH_SIZE, Classifier
 from ..core.draws import START
 from ..core.registry import option, register
-from .base import Attack, Task
+from .base import BALL, Attack, Task, default_eps
 from .parts.together import Applied, batches, enough, fitting, pull, shared_rng, spend, training_task
 
 
@@ -28,8 +28,9 @@ class UniversalPerturbation(Attack):
 
     norms, strength, paper = ("linf", "l2"), None, "arXiv:1610.08401"
     couples_examples = True
+    fills_ball = True
     norm: Literal["linf", "l2"] = option(default="linf", help="ball to stay in: linf or l2")
-    eps: float = option(default=10 / 255, help="radius of the ball, in the units of the images", ge=0)
+    eps: float | None = option(default=None, help=BALL, ge=0)
     steps: int = option(default=200, help="mini-batches to learn from", ge=1)
     images_per_step: int = option(default=64, help="images of a mini-batch", ge=1)
     step_size: float | None = option(default=None, help="first step as a share of eps; 10 / steps when not given", gt=0)
@@ -50,11 +51,12 @@ class UniversalPerturbation(Attack):
     ) -> np.ndarray:
         """The change for images x [n, ...], of size `eps` at most: [...]."""
         x = classifier.checked_images(x)
-        task = training_task(classifier, x, labels, targets, self.eps, seed, batch_size)
-        return np.float32(self.eps) * self._direction(classifier, x, task)
+        eps = default_eps(self, classifier)
+        task = training_task(classifier, x, labels, targets, eps, seed, batch_size)
+        return np.float32(eps) * self._direction(classifier, x, task)
 
     def applied(self, delta: np.ndarray) -> Applied:
-        """An attack that adds a change [...] made before, shrunk to each example's own radius."""
+        """An attack that adds a change [...] made before, shrunk to each example's own radius, or whole without one."""
         size = norms.get(self.norm).measure(delta[None]).astype(np.float32)
 
         def change(classifier: Classifier, x: np.ndarray, task: Task) -> np.ndarray:

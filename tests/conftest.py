@@ -22,3 +22,11 @@ def shipped_chunk():
         backend.CHUNK = 1
     yield shipped
     backend.CHUNK = shipped
+
+
+@pytest.fixture(scope="module", autouse=True)
+def programs_forgotten():
+    """JAX keeps every program it compiled: thousands of tiny models' would fill the memory."""
+    yield
+    if "jax" in sys.modules and os.environ.get("KERAS_BACKEND") == "jax":
+        sys.modules["jax"].clear_caches()

@@ -165,7 +165,7 @@ def test_an_activation_that_is_a_layer_is_part_of_the_layer(tmp_path):
 
 
 def is_stored(layer):
-    return np.array_equal(array(layer.kernel), array(layer.projected))
+    return bool(layer.fresh())
 
 
 @pytest.mark.parametrize("verb", ["predict", "evaluate"])
@@ -178,6 +178,17 @@ def test_predictions_and_evaluations_store_the_projections(verb):
     x, y = batch(4, 6), batch(4, 3)
     model.predict(x, verbose=0) if verb == "predict" else model.evaluate(x, y, verbose=0)
     assert all(is_stored(layer) for layer in model.layers[1:])
+
+
+@pytest.mark.parametrize("change", [lambda a, b: 3 * a, lambda a, b: (a + b) / 2], ids=["scaled", "averaged"])
+def test_stored_projections_of_other_weights_are_not_taken_for_fresh(change):
+    one, two = SpectralDense(3, use_bias=False), SpectralDense(3, use_bias=False)
+    for layer in (one, two):
+        layer.build((None, 6))
+        layer.refresh()
+    one.set_weights([change(a, b) for a, b in zip(one.get_weights(), two.get_weights(), strict=True)])
+    matrix = array(one(np.eye(6, dtype="float32"))).astype(float)
+    np.testing.assert_allclose(np.linalg.svd(matrix, compute_uv=False), 1, atol=1e-5)
 
 
 class Within(keras.callbacks.Callback):

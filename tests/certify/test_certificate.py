@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from hoplon.certify import certify
-from hoplon.certify.certificate import Certificate, pair_norms, radii
+from hoplon.certify.certificate import Certificate, logits64, pair_norms, radii
 from hoplon.core.errors import LabelError
 from hoplon.lipschitz import layers as ours
 
@@ -217,6 +217,21 @@ def test_every_backend_finds_the_same_radii():
         ratio = gaps / slopes[y]
     ratio[range(40), y] = np.inf
     np.testing.assert_allclose(certify(model, x, y).radius, ratio.min(axis=1), rtol=1e-6, atol=1e-8)
+
+
+def test_logits_are_computed_in_float64():
+    """Convolution, dense layer and mean: in float32 they would be off by a thousand times what radii allow for."""
+    rng = np.random.default_rng(0)
+    shape = (3, 3, 2)
+    model = keras.Sequential(
+        [keras.Input(shape), L.Conv2D(4, 3), L.Reshape((2, 2)), L.GlobalAveragePooling1D(), L.Dense(3)]
+    )
+    kernels = [rng.normal(size=weight.shape).astype("float32") for weight in model.weights]
+    model.set_weights(kernels)
+    conv, shift, dense, bias = (kernel.astype("float64") for kernel in kernels)
+    x = rng.normal(size=(9, *shape)).astype("float32")
+    inner = (x.reshape(9, -1).astype("float64") @ conv.reshape(-1, 4) + shift).reshape(9, 2, 2).mean(axis=1)
+    np.testing.assert_allclose(logits64(model, x, 4), inner @ dense + bias, rtol=0, atol=1e-12)
 
 
 def test_pair_norms_and_radii_are_their_formulas():

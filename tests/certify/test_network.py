@@ -42,10 +42,10 @@ def test_a_chain_has_the_product_of_its_layers():
     model = chained((4,), L.Dense(5, activation="relu"), ours.SpectralDense(3), ours.MaxMin(), L.Dense(2))
     rows = bounds(model)
     assert [row.kind for row in rows] == ["Dense", "SpectralDense", "MaxMin", "Dense"]
-    norms = [np.linalg.norm(model.layers[i].kernel, 2) for i in (0, 3)]
+    norms = [np.linalg.norm(model.layers[i].get_weights()[0], 2) for i in (0, 3)]
     expected = [norms[0], 1.0, 1.0, norms[1]]
     np.testing.assert_allclose([row.bound for row in rows], expected, rtol=1e-5)
-    assert all(row.bound >= e * (1 - 1e-6) for row, e in zip(rows, expected))
+    assert all(row.bound >= e * (1 - 3e-6) for row, e in zip(rows, expected))
     assert lipschitz(model) == pytest.approx(np.prod(expected), rel=1e-5)
     assert [row.name for row in rows] == [layer.name for layer in model.layers]
 

@@ -58,7 +58,8 @@ class DeltaOrthogonal(keras.initializers.Initializer):
     def __call__(self, shape: Any, dtype: Any = None) -> Any:
         middle = np.zeros((*shape[:-2], 1, 1), "float32")
         middle[tuple(size // 2 for size in shape[:-2])] = 1
-        return self._random(shape, dtype=dtype) + middle * self._orthogonal(shape[-2:], dtype=dtype)
+        orthogonal = self._orthogonal(shape[-2:], dtype=dtype)
+        return self._random(shape, dtype=dtype) + keras.ops.convert_to_tensor(middle, orthogonal.dtype) * orthogonal
 
     def get_config(self) -> dict[str, Any]:
         return {"noise": self.noise, "seed": self.seed}

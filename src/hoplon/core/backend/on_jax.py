@@ -1,12 +1,14 @@
 """JAX underneath Keras: weights are arguments of every compiled program."""
 
-from collections.abc import Callable
-from contextlib import AbstractContextManager
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import jax
 import keras
 import numpy as np
+
+from .wide import float64_kept
 
 DYNAMIC_BATCH = False  # a new batch size is a new compilation
 CHUNK = 4  # steps of one program on a CPU: unrolled, so longer ones compile slowly
@@ -85,6 +87,8 @@ def devices() -> list[str]:
     return [f"{d.platform}: {d.device_kind}" for d in jax.devices()]
 
 
-def double_precision() -> AbstractContextManager[Any]:
-    """JAX computes in float32 unless it is told to."""
-    return jax.enable_x64(True)
+@contextmanager
+def double_precision() -> Iterator[None]:
+    """JAX computes in float32 unless it is told to, and so does Keras."""
+    with jax.enable_x64(True), float64_kept():
+        yield

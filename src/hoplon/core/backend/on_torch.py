@@ -2,11 +2,13 @@
 
 import functools
 from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from contextlib import AbstractContextManager, contextmanager
 from typing import Any
 
 import numpy as np
 import torch
+
+from .wide import float64_kept
 
 DYNAMIC_BATCH = True
 CHUNK = 1  # nothing is compiled, so a longer chunk only delays the look at who is done
@@ -115,5 +117,5 @@ def devices() -> list[str]:
 
 
 def double_precision() -> AbstractContextManager[Any]:
-    """Float64 needs no permission."""
-    return nullcontext()
+    """PyTorch needs no permission for float64, Keras does."""
+    return float64_kept()

@@ -266,3 +266,12 @@ def test_an_unconstrained_layer_knows_a_bound_of_its_norm(case):
     true = size(layer, case[1])
     assert true <= layer.norm_bound() * SLACK
     assert layer.norm_bound() <= 12 * true
+
+
+@pytest.mark.parametrize("name", ["BatchCentering", "LayerCentering"])
+@pytest.mark.parametrize("data_format", ["channels_first", "channels_last"])
+def test_centring_leaves_each_channel_a_mean_of_zero(name, data_format):
+    x = points((2, 3, 4)) + 5
+    axes = (2, 3) if data_format == "channels_first" else (1, 2)
+    y = array(getattr(layers, name)(data_format=data_format)(x, **({"training": True} if name[0] == "B" else {})))
+    np.testing.assert_allclose(y.mean(axis=axes if name[0] == "L" else (0, *axes)), 0, atol=1e-5)

@@ -299,3 +299,11 @@ def test_what_cannot_be_exported_is_named():
         model = Model(x, stock.TimeDistributed(SpectralDense(3))(x))
     with pytest.raises(ModelError, match=r"TimeDistributed.*Use them"):
         model.vanilla_export()
+
+
+def test_an_export_leaves_the_augmentation_out():
+    x = keras.Input((6, 6, 1))
+    model = Model(x, SpectralConv2D(2, 3)(keras.layers.RandomFlip()(keras.layers.RandomRotation(0.3)(x))))
+    plain, pictures = model.vanilla_export(), batch(3, 6, 6, 1)
+    assert [type(layer).__name__ for layer in plain.layers] == ["InputLayer", "Conv2D"]
+    np.testing.assert_allclose(array(plain(pictures)), array(model(pictures, training=False)), atol=1e-5)

@@ -9,6 +9,7 @@ import numpy as np
 from keras import tree
 
 from ..core.errors import ModelError
+from .known import AUGMENTATION
 
 
 def is_graph(layer: Any) -> bool:
@@ -74,6 +75,8 @@ class _Emitter:
     def __call__(self, operation: Any, *args: Any, **options: Any) -> Any:
         if is_ours(operation):
             return self.of_ours(operation, *args)
+        if isinstance(operation, AUGMENTATION):
+            return args[0]  # called without `training`, Keras' layers would change the picture
         if is_graph(operation):
             return self.once(id(operation), lambda: vanillaModel(operation))(*args, **options)
         fresh = id(operation) not in self.made

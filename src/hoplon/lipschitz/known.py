@@ -9,6 +9,9 @@ from .layers.base import Lipschitz
 
 L = keras.layers
 
+# random pictures in training, and nothing in inference
+AUGMENTATION = (L.RandomRotation, L.RandomTranslation, L.RandomFlip, L.RandomContrast, L.RandomZoom)
+
 # slopes between -1 and 1; softmax is the gradient of a function of curvature at most 1, sparsemax a projection
 ACTIVATIONS = {
     *("linear", "relu", "relu6", "leaky_relu", "elu", "celu", "softplus", "squareplus", "soft_shrink", "softsign"),
@@ -76,8 +79,7 @@ KNOWN: dict[type, Callable[[Any], bool]] = {
     **dict.fromkeys((L.GlobalMaxPooling1D, L.GlobalMaxPooling2D, L.GlobalMaxPooling3D), _always),
     **dict.fromkeys((L.GlobalAveragePooling1D, L.GlobalAveragePooling2D, L.GlobalAveragePooling3D), _always),
     **dict.fromkeys((L.Dropout, L.SpatialDropout1D, L.SpatialDropout2D, L.SpatialDropout3D), _always),
-    # random pictures in training, and nothing in inference
-    **dict.fromkeys((L.RandomRotation, L.RandomTranslation, L.RandomFlip, L.RandomContrast, L.RandomZoom), _always),
+    **dict.fromkeys(AUGMENTATION, _always),
     **dict.fromkeys((L.GaussianDropout, L.GaussianNoise, L.ActivityRegularization), _always),
     **dict.fromkeys((L.MaxPooling1D, L.MaxPooling2D, L.MaxPooling3D), _apart),
     **dict.fromkeys((L.AveragePooling1D, L.AveragePooling2D, L.AveragePooling3D), _averages),

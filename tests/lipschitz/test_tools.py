@@ -125,7 +125,7 @@ def test_training_with_regularisers_goes_towards_orthogonal():
         model.compile(keras.optimizers.SGD(0.05), loss=lambda y, p: 0.0 * ops.mean(p, axis=-1))
         y = np.zeros(model.output_shape[1:], "float32")[None].repeat(len(x), 0)
         losses = model.fit(x, y, epochs=15, batch_size=8, verbose=0).history["loss"]
-        assert losses[-1] < 0.2 * losses[0]
+        assert losses[-1] < 0.5 * losses[0]
 
 
 @pytest.mark.parametrize("shape", [(6, 4), (4, 6)])

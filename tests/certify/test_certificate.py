@@ -240,3 +240,10 @@ def test_pair_norms_and_radii_are_their_formulas():
     slopes = np.array([[0.0, 2.0], [2.0, 0.0]])
     found = radii(np.array([[3.0, 1.0], [3.0, 1.0]]), np.array([0, 0]), slopes, np.array([0.0, 1.5]))
     np.testing.assert_allclose(found, [1.0, 0.25])
+
+
+def test_a_class_that_no_change_can_leave_is_counted_and_not_averaged():
+    model = keras.Sequential([keras.Input((2,)), L.Dense(2)])
+    model.layers[0].set_weights([np.ones((2, 2), "float32"), np.array([1.0, 0.0], "float32")])
+    found = certify(model, np.array([[3, 0], [0, 1]], "float32"), np.array([0, 1])).summary()
+    assert (found["unbounded"], found["mean_radius"], found["accuracy"]) == (1, 0.0, 0.5)

@@ -32,12 +32,18 @@ class Certificate:
         """Share of examples that are right for every change smaller or equal `eps`: radius > eps, strictly."""
         return float((self.radius > eps).mean()) if len(self.radius) else 0.0
 
+    def mean_radius(self) -> float:
+        """Mean of the radii that are finite: a class that no change can leave has none."""
+        finite = self.radius[np.isfinite(self.radius)]
+        return float(finite.mean()) if len(finite) else 0.0
+
     def summary(self) -> dict[str, Any]:
         """Counts and rates, safe for JSON."""
         return {
             "n": len(self.radius),
             "accuracy": float(self.correct.mean()) if len(self.correct) else 0.0,
-            "mean_radius": float(self.radius.mean()) if len(self.radius) else 0.0,
+            "mean_radius": self.mean_radius(),
+            "unbounded": int(np.isinf(self.radius).sum()),
             "lipschitz": self.lipschitz,
             "layers": [vars(row) for row in self.layers],
         }

@@ -166,7 +166,7 @@ def certified(model: Any, wanted: Any, data: Any) -> dict[str, Any]:
     return {
         **found.summary(),
         "radii": [{"eps": eps, "certified": found.accuracy(eps * (high - low))} for eps in wanted.radii],
-        "mean_radius": float(found.radius.mean() / (high - low)),
+        "mean_radius": found.mean_radius() / (high - low),
     }
 
 

@@ -106,3 +106,11 @@ def test_the_vanilla_model_needs_no_hoplon(folder, tmp_path):
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
     assert done.returncode == 0, done.stderr[-2000:]
     np.testing.assert_allclose(np.load(tmp_path / "y.npy"), y, atol=1e-5)
+
+
+def test_recipes_are_listed(capfd):
+    from hoplon.lipschitz.training import RECIPES
+
+    code, out, _ = run(capfd, "list", "recipes")
+    assert code == 0
+    assert [line.split()[0] for line in out.splitlines()] == list(RECIPES)

@@ -79,7 +79,7 @@ def train() -> None:
 @click.option(
     "--data", required=True, help="A name (digits, mnist, ...) or a path, as for `audit`; train and test split."
 )
-@click.option("--recipe", required=True, help="mnist-0.3, mnist-1.58, fashion, hkr, hkr-auto.")
+@click.option("--recipe", required=True, help="One of `hoplon list recipes`.")
 @click.option("--epochs", type=click.IntRange(min=1), default=None, help="Instead of the recipe's.")
 @click.option("--width", type=click.IntRange(min=2), default=None, help="Channels of the first layers; the recipe's.")
 @click.option("--limit", type=click.IntRange(min=1), default=None, help="Use at most so many images.")
@@ -136,7 +136,7 @@ def report(run: Path) -> None:
 
 
 @hoplon.command(name="list")
-@click.argument("what", type=click.Choice(["attacks", "checks", "datasets", "explainers", "presets"]))
+@click.argument("what", type=click.Choice(["attacks", "checks", "datasets", "explainers", "presets", "recipes"]))
 def list_(what: str) -> None:
     """List what there is, one line each."""
     from .running import require_backend

@@ -12,6 +12,7 @@ def rows(what: str) -> list[tuple[str, str]]:
         "datasets": _datasets,
         "explainers": _explainers,
         "presets": _presets,
+        "recipes": _recipes,
     }
     return tables[what]()
 
@@ -47,6 +48,12 @@ def _presets() -> list[tuple[str, str]]:
         (p.name, f"{p.attacked or 'all'} images, " + ", ".join(f"{attack} {norm}" for norm, attack, _ in p.attacks))
         for p in plan.PRESETS.values()
     ]
+
+
+def _recipes() -> list[tuple[str, str]]:
+    from ..lipschitz.training import RECIPES
+
+    return [(name, f"{r.about}; {r.network}, {r.epochs} epochs") for name, r in RECIPES.items()]
 
 
 def _sentence(thing: object) -> str:

@@ -158,3 +158,15 @@ def test_delta_orthogonal_has_noise_in_every_tap_and_its_seed():
     quiet = array(DeltaOrthogonal(noise=0.0, seed=1)((3, 3, 4, 6)))
     assert (one != quiet).all()
     assert np.std(one - quiet) == pytest.approx(0.01, rel=0.3)
+
+
+def test_training_has_the_scale_of_inference_from_the_first_stored_projection_on():
+    """Also beside the identity, whose share is no part of the norm that is divided by."""
+    x = np.random.default_rng(0).normal(size=(4, 6, 6, 4)).astype("float32")
+    for kind in (SpectralConv2D, AffineResidualConv2D):
+        layer = kind(4, 3, scale="norm", use_bias=False)
+        layer.build((None, 6, 6, 4))
+        layer.refresh()
+        stored = array(layer(x))
+        trained = array(layer(x, training=True))
+        assert np.linalg.norm(trained - stored) < 0.02 * np.linalg.norm(stored)

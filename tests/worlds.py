@@ -48,3 +48,20 @@ class LinearWorld:
                 gap = z[i, own] - z[i, k]
                 out[i] = min(out[i], gap / np.linalg.norm(self.w[:, own] - self.w[:, k], ord=dual))
         return out
+
+
+def small_cnn(seed=0, classes=4, activation="relu"):
+    """A net with every layer that has state or behaves differently in training."""
+    keras.utils.set_random_seed(seed)
+    return keras.Sequential(
+        [
+            keras.Input((6, 6, 2)),
+            keras.layers.Rescaling(2.0, -1.0),
+            keras.layers.Conv2D(6, 3),
+            keras.layers.BatchNormalization(),
+            keras.layers.Activation(activation),
+            keras.layers.Dropout(0.5),
+            keras.layers.Flatten(),
+            keras.layers.Dense(classes),
+        ]
+    )

@@ -13,7 +13,7 @@ import pytest
 from hoplon import Classifier
 from hoplon.core import backend, norms, registry
 from hoplon.core.errors import OptionError
-from worlds import LinearWorld, linear_model
+from worlds import LinearWorld, linear_model, small_cnn
 
 ATTACKS = registry.methods("attack")
 CASES = [(name, norm) for name, cls in ATTACKS.items() for norm in cls.norms]
@@ -46,23 +46,6 @@ def takes(name, dims):
 def skip_unless(name, dims):
     if not takes(name, dims):
         pytest.skip(f"{name} needs pictures")
-
-
-def small_cnn(seed=0, classes=4):
-    """A net with every layer that has state or behaves differently in training."""
-    keras.utils.set_random_seed(seed)
-    return keras.Sequential(
-        [
-            keras.Input((6, 6, 2)),
-            keras.layers.Rescaling(2.0, -1.0),
-            keras.layers.Conv2D(6, 3),
-            keras.layers.BatchNormalization(),
-            keras.layers.ReLU(),
-            keras.layers.Dropout(0.5),
-            keras.layers.Flatten(),
-            keras.layers.Dense(classes),
-        ]
-    )
 
 
 def images(n=24, shape=(6, 6, 2), seed=1):

@@ -28,7 +28,7 @@ def model_and_pictures(channels, low=0.0, high=1.0, n=30):
     return linear_model(w, -x.mean(axis=0).ravel() @ w, (*SIDES, channels)), x
 
 
-def same(attack, one, two, turned):
+def assert_alike(attack, one, two, turned):
     """Both attacks end alike, `turned` taking images of the first layout to the second."""
     (classifier, x), (other, z) = one, two
     a, b = attack(classifier, x, seed=3), attack(other, z, seed=3)
@@ -48,14 +48,14 @@ def test_channels_first(attack):
 
     last = Classifier(lambda x: model(x), bounds=(low, high))
     first = Classifier(lambda z: model(ops.moveaxis(z, 1, 3)), bounds=(turned(low[None])[0], turned(high[None])[0]))
-    same(attack, (last, x), (first, turned(x)), turned)
+    assert_alike(attack, (last, x), (first, turned(x)), turned)
 
 
 @pytest.mark.parametrize("attack", ATTACKS.values(), ids=ATTACKS)
 def test_no_channel_at_all(attack):
     model, x = model_and_pictures(1)
     bare = Classifier(lambda z: model(ops.expand_dims(z, -1)))
-    same(attack, (Classifier(lambda x: model(x)), x), (bare, x[..., 0]), lambda x: x[..., 0])
+    assert_alike(attack, (Classifier(lambda x: model(x)), x), (bare, x[..., 0]), lambda x: x[..., 0])
 
 
 def test_a_patch_has_the_layout_of_the_pictures_it_was_learnt_from_and_serves_others():

@@ -6,26 +6,12 @@ import keras
 import numpy as np
 import pytest
 
+from commands import run
 from hoplon import Classifier
 from hoplon.attacks import PGD
 from hoplon.audit import single
-from hoplon.cli import main
 from hoplon.core.results import AttackResult
-from hoplon.zoo import datasets, models
-
-
-@pytest.fixture(scope="module")
-def model_file(tmp_path_factory):
-    model = models.digits_mlp(seed=0)
-    models.train(model, datasets.load("digits", "train"), epochs=8, seed=0)
-    path = tmp_path_factory.mktemp("model") / "mlp.keras"
-    model.save(path)
-    return str(path)
-
-
-def run(capfd, *arguments):
-    code = main([str(a) for a in arguments])
-    return code, *capfd.readouterr()
+from hoplon.zoo import datasets
 
 
 @pytest.fixture

@@ -6,18 +6,8 @@ import keras
 import numpy as np
 import pytest
 
-from hoplon.cli import main
+from commands import run
 from hoplon.core import registry
-from hoplon.zoo import datasets, models
-
-
-@pytest.fixture(scope="module")
-def model_file(tmp_path_factory):
-    model = models.digits_mlp(seed=0)
-    models.train(model, datasets.load("digits", "train"), epochs=8, seed=0)
-    path = tmp_path_factory.mktemp("model") / "mlp.keras"
-    model.save(path)
-    return str(path)
 
 
 @pytest.fixture(scope="module")
@@ -32,12 +22,6 @@ def npz(folder, x, y):
     path = folder / "data.npz"
     np.savez(path, x=x, y=y)
     return str(path)
-
-
-def run(capfd, *arguments):
-    code = main([str(a) for a in arguments])
-    out, err = capfd.readouterr()
-    return code, out, err
 
 
 SMALL = ("--limit", "8", "--eps", "linf=0.1", "--eps", "l2=1")

@@ -7,27 +7,12 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from hoplon.cli import main
+from commands import run
 from hoplon.cli.explaining import one_of_each, targets_of
 from hoplon.cli.sheet import TILE, Tile, sheet
 from hoplon.core import registry
 from hoplon.core.errors import OptionError
-from hoplon.zoo import datasets, models
-
-
-@pytest.fixture(scope="module")
-def model_file(tmp_path_factory):
-    model = models.digits_mlp(seed=0)
-    models.train(model, datasets.load("digits", "train"), epochs=8, seed=0)
-    path = tmp_path_factory.mktemp("model") / "mlp.keras"
-    model.save(path)
-    return str(path)
-
-
-def run(capfd, *arguments):
-    code = main([str(a) for a in arguments])
-    out, err = capfd.readouterr()
-    return code, out, err
+from hoplon.zoo import datasets
 
 
 @pytest.mark.parametrize("name", registry.methods("explainer"))

@@ -9,17 +9,12 @@ import keras
 import numpy as np
 import pytest
 
+from commands import run
 from hoplon.certify import certify
 from hoplon.cli import main
 from hoplon.zoo import datasets
 
 RUN = ("train", "lipschitz", "--data", "digits", "--epochs", "1", "--width", "4", "--limit", "100")
-
-
-def run(capfd, *arguments):
-    code = main([str(a) for a in arguments])
-    out, err = capfd.readouterr()
-    return code, out, err
 
 
 @pytest.fixture(scope="module")

@@ -13,7 +13,7 @@ from keras import ops
 from hoplon import Classifier, explain
 from hoplon.core import registry
 from hoplon.core.errors import BoundsError, LabelError, ModelError, OptionError, ShapeError
-from worlds import LinearWorld, linear_model
+from worlds import LinearWorld, linear_model, small_cnn
 
 EXPLAINERS = registry.methods("explainer")
 DIMS = [(8,), (4, 6), (5, 7, 1)]
@@ -22,23 +22,6 @@ SHORT = {"smooth_grad": {"draws": 5}, "integrated_gradients": {"steps": 60}}  # 
 
 def explainer_of(name, **options):
     return EXPLAINERS[name](**SHORT.get(name, {}), **options)
-
-
-def small_cnn(seed=0, classes=4):
-    """A net with every layer that has state or behaves differently in training."""
-    keras.utils.set_random_seed(seed)
-    return keras.Sequential(
-        [
-            keras.Input((6, 6, 2)),
-            keras.layers.Rescaling(2.0, -1.0),
-            keras.layers.Conv2D(6, 3),
-            keras.layers.BatchNormalization(),
-            keras.layers.Activation("gelu"),
-            keras.layers.Dropout(0.5),
-            keras.layers.Flatten(),
-            keras.layers.Dense(classes),
-        ]
-    )
 
 
 def images(n=12, shape=(6, 6, 2), seed=1):
@@ -73,7 +56,7 @@ def test_saliency_of_a_linear_model_is_the_row_of_its_weights_to_the_bit():
 
 @pytest.mark.parametrize("name", EXPLAINERS)
 def test_the_prediction_is_explained_where_nothing_else_is_asked(name):
-    classifier, x = Classifier(small_cnn()), images()
+    classifier, x = Classifier(small_cnn(activation="gelu")), images()
     free, asked = (explainer_of(name)(classifier, x, targets) for targets in (None, classifier.predict(x)))
     np.testing.assert_array_equal(free.targets, classifier.predict(x))
     np.testing.assert_array_equal(free.attributions, asked.attributions)
@@ -84,7 +67,7 @@ def test_the_prediction_is_explained_where_nothing_else_is_asked(name):
 @pytest.mark.parametrize("name", EXPLAINERS)
 def test_the_units_of_the_images_do_not_matter(name):
     """A net on bytes is the same net: slopes are per byte, shares of a rise stay what they are."""
-    inner, x = small_cnn(), images()
+    inner, x = small_cnn(activation="gelu"), images()
     outer = keras.Sequential([keras.Input((6, 6, 2)), keras.layers.Rescaling(1 / 255), inner])
     unit = explainer_of(name)(Classifier(inner), x, np.arange(12) % 4, seed=3)
     byte = explainer_of(name)(Classifier(outer, bounds=(0, 255)), 255 * x, np.arange(12) % 4, seed=3)
@@ -97,7 +80,7 @@ def test_the_units_of_the_images_do_not_matter(name):
 def test_any_bounds(name, bounds):
     low, high = (np.broadcast_to(np.float32(b), (6, 6, 2)) for b in bounds)
     x = low + (high - low) * np.random.default_rng(0).integers(0, 3, (12, 6, 6, 2)).astype("float32") / 2
-    result = explainer_of(name)(Classifier(small_cnn(), bounds=bounds), x)
+    result = explainer_of(name)(Classifier(small_cnn(activation="gelu"), bounds=bounds), x)
     assert result.attributions.shape == x.shape
     assert result.attributions.dtype == np.float32
     assert result.attributions.any(axis=(1, 2, 3)).all()
@@ -107,7 +90,7 @@ def test_any_bounds(name, bounds):
 
 @pytest.mark.parametrize("name", EXPLAINERS)
 def test_same_seed_same_bytes(name):
-    classifier, x = Classifier(small_cnn()), images()
+    classifier, x = Classifier(small_cnn(activation="gelu")), images()
     one, two = (everything(explainer_of(name)(classifier, x, seed=7)) for _ in range(2))
     for key in one:
         np.testing.assert_array_equal(one[key], two[key])
@@ -115,7 +98,7 @@ def test_same_seed_same_bytes(name):
 
 @pytest.mark.parametrize("name", EXPLAINERS)
 def test_batch_and_order_change_nothing(name):
-    classifier, x, targets = Classifier(small_cnn()), images(), np.arange(12) % 4
+    classifier, x, targets = Classifier(small_cnn(activation="gelu")), images(), np.arange(12) % 4
     whole = explainer_of(name)(classifier, x, targets, batch_size=64)
     order = np.random.default_rng(3).permutation(12)
     parts = explainer_of(name)(classifier, x[order], targets[order], ids=order, batch_size=5)
@@ -127,7 +110,7 @@ def test_batch_and_order_change_nothing(name):
 
 @pytest.mark.parametrize("name", EXPLAINERS)
 def test_weights_and_state_are_left_untouched(name):
-    model = small_cnn()
+    model = small_cnn(activation="gelu")
     before = [np.array(w) for w in model.get_weights()]
     explainer_of(name)(Classifier(model), images())
     for old, new in zip(before, model.get_weights(), strict=True):
@@ -192,7 +175,7 @@ def test_logits_that_are_not_finite_are_said_and_harm_no_other_image(name):
 
 @pytest.mark.parametrize("name", EXPLAINERS)
 def test_an_empty_batch_is_an_empty_result(name):
-    classifier = Classifier(small_cnn())
+    classifier = Classifier(small_cnn(activation="gelu"))
     result = explainer_of(name)(classifier, images(0))
     assert result.attributions.shape == (0, 6, 6, 2)
     assert all(len(each) == 0 for each in everything(result).values())
@@ -262,7 +245,7 @@ def test_many_images_compile_once(name):
 
 @pytest.mark.parametrize("name", EXPLAINERS)
 def test_programs_die_with_the_classifier(name):
-    classifier = Classifier(small_cnn())
+    classifier = Classifier(small_cnn(activation="gelu"))
     explainer_of(name)(classifier, images(4))
     gone = weakref.ref(classifier)
     del classifier
@@ -272,7 +255,7 @@ def test_programs_die_with_the_classifier(name):
 
 @pytest.mark.parametrize("name", EXPLAINERS)
 def test_progress_ends_with_all_and_the_meters_run(name):
-    classifier, said = Classifier(small_cnn()), []
+    classifier, said = Classifier(small_cnn(activation="gelu")), []
     explainer_of(name)(classifier, images(), batch_size=5, progress=lambda done, total: said.append((done, total)))
     assert said == sorted(said)
     assert len(said) >= 3

@@ -14,16 +14,20 @@ from .kantorovich import require_positive
 from .labels import probabilities
 
 
+class Tempered:
+    """A loss with a temperature `tau`; named before `ScheduledLoss`."""
+
+    def __init__(self, tau: float, **options: Any) -> None:
+        require_positive(tau=tau)
+        super().__init__({"tau": tau}, **options)  # type: ignore[call-arg]
+
+
 @keras.saving.register_keras_serializable(package="hoplon")
-class TauCategoricalCrossentropy(ScheduledLoss):
+class TauCategoricalCrossentropy(Tempered, ScheduledLoss):
     """Cross-entropy of softmax(tau f) over tau; labels one-hot, soft, or +-1.
 
     >>> model.compile(optimizer="adam", loss=TauCategoricalCrossentropy(tau=3.0))
     """
-
-    def __init__(self, tau: float, **options: Any) -> None:
-        require_positive(tau=tau)
-        super().__init__({"tau": tau}, **options)
 
     def call(self, y_true: Any, y_pred: Any) -> Any:
         tau = self.value("tau", y_pred)
@@ -32,15 +36,11 @@ class TauCategoricalCrossentropy(ScheduledLoss):
 
 
 @keras.saving.register_keras_serializable(package="hoplon")
-class TauSparseCategoricalCrossentropy(ScheduledLoss):
+class TauSparseCategoricalCrossentropy(Tempered, ScheduledLoss):
     """Cross-entropy of softmax(tau f) over tau; labels are class numbers, [n] or [n, 1].
 
     >>> model.compile(optimizer="adam", loss=TauSparseCategoricalCrossentropy(tau=3.0))
     """
-
-    def __init__(self, tau: float, **options: Any) -> None:
-        require_positive(tau=tau)
-        super().__init__({"tau": tau}, **options)
 
     def call(self, y_true: Any, y_pred: Any) -> Any:
         tau = self.value("tau", y_pred)
@@ -49,15 +49,11 @@ class TauSparseCategoricalCrossentropy(ScheduledLoss):
 
 
 @keras.saving.register_keras_serializable(package="hoplon")
-class TauBinaryCrossentropy(ScheduledLoss):
+class TauBinaryCrossentropy(Tempered, ScheduledLoss):
     """Cross-entropy of sigmoid(tau f) over tau, the mean over outputs; labels 0 or 1, soft, or +-1.
 
     >>> model.compile(optimizer="adam", loss=TauBinaryCrossentropy(tau=3.0))
     """
-
-    def __init__(self, tau: float, **options: Any) -> None:
-        require_positive(tau=tau)
-        super().__init__({"tau": tau}, **options)
 
     def call(self, y_true: Any, y_pred: Any) -> Any:
         tau = self.value("tau", y_pred)

@@ -1,6 +1,6 @@
 """Prove it: bounds that hold for every input, and the radii that follow."""
 
-from .certificate import certify
-from .network import bounds, lipschitz
+from .certificate import bounds, certify, lipschitz
+from .results import Certificate
 
-__all__ = ["bounds", "certify", "lipschitz"]
+__all__ = ["Certificate", "bounds", "certify", "lipschitz"]

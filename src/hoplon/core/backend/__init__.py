@@ -8,7 +8,6 @@ This package imports neither Keras nor a framework until one of the adapter's ve
     repeat(step, state, count, enough)   `count` steps inside a compiled program
     weights(model)          what `call` needs besides the model, read afresh at each use
     call(model, weights, x) the model's output in inference mode; its state stays as it was
-    double_precision()      a context in which float64 tensors are what they say
     DYNAMIC_BATCH           may the batch axis change between calls without a new compilation?
     CHUNK                   how many steps one compiled program should take
 """
@@ -35,7 +34,6 @@ _VERBS = frozenset(
         "is_native",
         "to_numpy",
         "stop_gradient",
-        "double_precision",
         "DYNAMIC_BATCH",
         "CHUNK",
         "version",

@@ -1,14 +1,11 @@
 """JAX underneath Keras: weights are arguments of every compiled program."""
 
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from typing import Any
 
 import jax
 import keras
 import numpy as np
-
-from .wide import float64_kept
 
 DYNAMIC_BATCH = False  # a new batch size is a new compilation
 CHUNK = 4  # steps of one program on a CPU: unrolled, so longer ones compile slowly
@@ -85,10 +82,3 @@ def version() -> str:
 def devices() -> list[str]:
     """Devices the framework sees."""
     return [f"{d.platform}: {d.device_kind}" for d in jax.devices()]
-
-
-@contextmanager
-def double_precision() -> Iterator[None]:
-    """JAX computes in float32 unless it is told to, and so does Keras."""
-    with jax.enable_x64(True), float64_kept():
-        yield

@@ -1,7 +1,6 @@
 """TensorFlow underneath Keras: one graph per program, free in its batch axis."""
 
 from collections.abc import Callable
-from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
 import numpy as np
@@ -103,8 +102,3 @@ def version() -> str:
 def devices() -> list[str]:
     """Devices the framework sees."""
     return [f"{d.device_type}: {d.name}" for d in tf.config.list_physical_devices()]
-
-
-def double_precision() -> AbstractContextManager[Any]:
-    """Float64 needs no permission."""
-    return nullcontext()

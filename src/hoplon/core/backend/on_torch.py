@@ -2,13 +2,11 @@
 
 import functools
 from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
 import torch
-
-from .wide import float64_kept
 
 DYNAMIC_BATCH = True
 CHUNK = 1  # nothing is compiled, so a longer chunk only delays the look at who is done
@@ -114,8 +112,3 @@ def version() -> str:
 def devices() -> list[str]:
     """Devices the framework sees."""
     return ["cpu", *(torch.cuda.get_device_name(i) for i in range(torch.cuda.device_count()))]
-
-
-def double_precision() -> AbstractContextManager[Any]:
-    """PyTorch needs no permission for float64, Keras does."""
-    return float64_kept()

@@ -1,0 +1,87 @@
+"""Functions of one number that activations apply to every value, in NumPy, with the largest slope of each."""
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+from scipy import special
+
+Array = np.ndarray
+
+
+@dataclass(frozen=True, eq=False)
+class Scalar:
+    """A function of one number. `slopes`: the least and the greatest anywhere, from below and from above."""
+
+    name: str
+    value: Callable[[Array], Array]
+    slopes: tuple[float, float]
+    exact: bool = False  # whether it only chooses, negates or clips, so that nothing is rounded
+
+    @property
+    def stretch(self) -> float:
+        """The largest slope's size."""
+        return max(abs(s) for s in self.slopes)
+
+
+def _sigmoid(x: Array) -> Array:
+    return special.expit(x)
+
+
+def _gelu(x: Array) -> Array:
+    return x * special.ndtr(x)
+
+
+def _elu(alpha: float) -> Callable[[Array], Array]:
+    return lambda x: np.where(x > 0, x, alpha * np.expm1(np.minimum(x, 0)))
+
+
+def leaky(slope: float | Array, name: str = "leaky_relu") -> Scalar:
+    """`x` above zero, `slope x` below; one slope for each value, or one for all."""
+    low, high = min(1.0, float(np.min(slope))), max(1.0, float(np.max(slope)))
+    return Scalar(name, lambda x: np.where(x > 0, x, slope * x), (low, high), exact=bool(np.all(slope == 0)))
+
+
+def capped_relu(top: float, slope: float = 0.0) -> Scalar:
+    """`min(x, top)` above zero, `slope x` below."""
+    bounds = (min(0.0, slope), max(1.0, slope))
+    return Scalar("relu", lambda x: np.where(x > 0, np.minimum(x, top), slope * x), bounds, exact=slope == 0)
+
+
+def elu(alpha: float) -> Scalar:
+    """`alpha (e^x - 1)` below zero."""
+    return Scalar("elu", _elu(alpha), (min(0.0, alpha), max(1.0, alpha)))
+
+
+# the extreme slopes of silu, gelu and mish are rounded away from zero; tests look for greater ones
+SCALARS: dict[str, Scalar] = {
+    each.name: each
+    for each in (
+        Scalar("linear", lambda x: x, (1.0, 1.0), exact=True),
+        Scalar("relu", lambda x: np.maximum(x, 0), (0.0, 1.0), exact=True),
+        Scalar("relu6", lambda x: np.clip(x, 0, 6), (0.0, 1.0), exact=True),
+        leaky(0.2),
+        elu(1.0),
+        Scalar("celu", _elu(1.0), (0.0, 1.0)),
+        Scalar("selu", lambda x: 1.0507009873554805 * _elu(1.6732632423543772)(x), (0.0, 1.7580993408473773)),
+        Scalar("softplus", lambda x: np.logaddexp(x, 0), (0.0, 1.0)),
+        Scalar("softsign", lambda x: x / (1 + np.abs(x)), (0.0, 1.0)),
+        Scalar("squareplus", lambda x: (x + np.sqrt(x * x + 4)) / 2, (0.0, 1.0)),
+        Scalar("soft_shrink", lambda x: np.sign(x) * np.maximum(np.abs(x) - 0.5, 0), (0.0, 1.0)),
+        Scalar("sigmoid", _sigmoid, (0.0, 0.25)),
+        Scalar("log_sigmoid", lambda x: -np.logaddexp(-x, 0), (0.0, 1.0)),
+        Scalar("hard_sigmoid", lambda x: np.clip(x / 6 + 0.5, 0, 1), (0.0, 0.16666666666666669)),
+        Scalar("tanh", np.tanh, (0.0, 1.0)),
+        Scalar("hard_tanh", lambda x: np.clip(x, -1, 1), (0.0, 1.0), exact=True),
+        Scalar("tanh_shrink", lambda x: x - np.tanh(x), (0.0, 1.0)),
+        Scalar("silu", lambda x: x * _sigmoid(x), (-0.09985, 1.09985)),
+        Scalar("hard_silu", lambda x: x * np.clip(x / 6 + 0.5, 0, 1), (-0.5, 1.5)),
+        Scalar("gelu", _gelu, (-0.129, 1.129)),
+        Scalar("mish", lambda x: x * np.tanh(np.logaddexp(x, 0)), (-0.1132, 1.0885)),
+        Scalar("absolute", np.abs, (-1.0, 1.0), exact=True),
+    )
+}
+GELU_TANH = Scalar(
+    "gelu_tanh", lambda x: x / 2 * (1 + np.tanh(math.sqrt(2 / math.pi) * (x + 0.044715 * x**3))), (-0.1295, 1.1295)
+)

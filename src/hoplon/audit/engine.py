@@ -22,7 +22,7 @@ class Step:
     note: str = ""
 
 
-ATTACKING = ("evaluation", "evasion")  # kinds of pieces that mean nothing after a fatal finding
+ATTACKING = ("evaluation", "norms", "certificate", "evasion")  # kinds of pieces that mean nothing after a fatal finding
 Watcher = Callable[[Step], None]
 
 

@@ -115,7 +115,7 @@ class Subject:
 class Piece:
     """One unit of work: what to do on which examples. Its key is the hash of it all."""
 
-    kind: str  # "preflight" | "clean" | "evaluation" | "evasion"
+    kind: str  # "preflight" | "clean" | "evaluation" | "norms" | "certificate" | "evasion"
     start: int
     stop: int
     options: tuple[tuple[str, Any], ...] = ()
@@ -125,6 +125,8 @@ class Piece:
         """For people: what is being done on which images."""
         names = dict(self.options)
         what = f"{names['key']} {names['norm']}" if self.kind == "evasion" else ""
+        if self.kind == "norms":
+            return "norms of the layers"
         return f"{self.kind} {what} {self.start}..{self.stop - 1}".replace("  ", " ")
 
     def key(self, subject: Subject) -> str:
@@ -188,6 +190,8 @@ def make(name: str, n: int, eps: dict[str, Any] | None = None, limit: int | None
         *(Piece("clean", a, b) for a, b in _ranges(n, 4 * PIECE)),
         Piece("evaluation", 0, min(attacked, TRIED), (("norm", first), ("eps", headlines[first]))),
     ]
+    pieces.append(Piece("norms", 0, 0))
+    pieces += [Piece("certificate", a, b) for a, b in _ranges(attacked, PIECE)]
     for a, b in _ranges(attacked, PIECE):
         pieces += [_evasion(norm, attack, options, ladders[norm], a, b) for norm, attack, options in chosen.attacks]
     return Plan(tuple(pieces), attacked, ladders, headlines)

@@ -1,6 +1,7 @@
 """What each kind of piece does: from a range of images to a table of numbers."""
 
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -9,7 +10,7 @@ from scipy.special import softmax
 from ..attacks.curve import sweep
 from ..core import registry
 from ..core.classifier import Classifier, decide
-from . import evaluation, findings, preflight
+from . import evaluation, findings, preflight, proving
 from .plan import Piece, radii, sample
 from .store import Table
 
@@ -28,6 +29,11 @@ class Case:
         """Numbers of the images that an evasion piece is about, in the order of the data."""
         return np.sort(sample(len(self.x), stop, self.seed)[start:])
 
+    @cached_property
+    def prover(self) -> proving.Prover:
+        """Certifies: reads the network at its first use."""
+        return proving.Prover(self.classifier)
+
     @property
     def span(self) -> float:
         """Width of the input range."""
@@ -43,7 +49,10 @@ def confidence(logits: np.ndarray) -> np.ndarray:
 
 def do(case: Case, piece: Piece) -> Table:
     """Do one piece of work."""
-    kinds = {"preflight": _preflight, "clean": _clean, "evaluation": _evaluation, "evasion": _evasion}
+    kinds = {
+        "preflight": _preflight, "clean": _clean, "evaluation": _evaluation, "evasion": _evasion,
+        "norms": _norms, "certificate": _certificate,
+    }  # fmt: skip
     with case.classifier.drawing(case.seed):  # a randomised model draws the same whatever was done before
         return kinds[piece.kind](case, piece)
 
@@ -77,6 +86,15 @@ def _evaluation(case: Case, piece: Piece) -> Table:
         case.batch_size,
     )
     return findings.to_table(evaluation.examine(trial))
+
+
+def _norms(case: Case, piece: Piece) -> Table:
+    return case.prover.norms()
+
+
+def _certificate(case: Case, piece: Piece) -> Table:
+    ids = case.attacked(piece.start, piece.stop)
+    return case.prover.radii(ids, case.classifier.checked_images(case.x[ids]), case.y[ids], case.batch_size)
 
 
 def _evasion(case: Case, piece: Piece) -> Table:

@@ -2,5 +2,6 @@
 
 from .certificate import bounds, certify, lipschitz
 from .results import Certificate
+from .training import CertifiedAccuracy, RefreshBounds
 
-__all__ = ["Certificate", "bounds", "certify", "lipschitz"]
+__all__ = ["Certificate", "CertifiedAccuracy", "RefreshBounds", "bounds", "certify", "lipschitz"]

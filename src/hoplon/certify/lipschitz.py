@@ -130,7 +130,8 @@ def unit_of(model: keras.Model) -> float:
 class Reading:
     """What is read off a model once: its network, the trunk's constant, how fast logits part, and the table."""
 
-    network: Network
+    whole: Network  # to the model's own value
+    network: Network  # to the logits
     trunk: float
     slopes: Array  # [classes, classes]
     layers: list[LayerBound]
@@ -141,7 +142,7 @@ class Reading:
         whole = translate(model, assume)
         network = classifier(whole)
         trunk, slopes = slopes_of(network)
-        return cls(network, trunk, slopes, whole.rows())
+        return cls(whole, network, trunk, slopes, whole.rows())
 
 
 def certify_lipschitz(
@@ -152,17 +153,18 @@ def certify_lipschitz(
     assume: Mapping[str, float] | None = None,
     batch_size: int = 256,
     progress: Callable[[int, int], None] | None = None,
+    reading: Reading | None = None,
 ) -> Certificate:
     """The L2 radius of every example, x [n, ...] with labels y [n], in the units of x.
 
     Bounds and logits are computed in float64 from the weights as they are stored. `assume` gives constants of layers
-    by name that are unknown otherwise; what follows is conditional on them. `batch_size` is memory against speed.
+    by name that are unknown otherwise; what follows is conditional on them. `batch_size` is memory against speed. A
+    `reading` of the model, with its weights as they are, saves reading it again.
     """
-    whole = translate(model, assume)
-    x = checked_images(x, whole.input_shape)
+    read = reading or Reading.of(model, assume)
+    x = checked_images(x, read.whole.input_shape)
     if len(x):
-        require_same(model, whole, x[: min(len(x), 16)])
-    read = Reading.of(model, assume)
+        require_same(model, read.whole, x[: min(len(x), 16)])
     network, classes = read.network, read.network.output_shape[0]
     labels = checked_labels(y, len(x), classes)
     parts = []

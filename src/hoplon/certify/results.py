@@ -36,6 +36,14 @@ class Certificate:
         finite = self.radius[np.isfinite(self.radius)]
         return float(finite.mean()) if len(finite) else 0.0
 
+    def flipped_at_most(self, eps: float, *, executed: bool = False) -> float:
+        """Of the images that are classified right, the share that changes of size at most `eps` can flip, at most.
+
+        It holds for one change for all images, a universal trigger, as for one of its own for each.
+        """
+        radius = self.executed if executed else self.radius
+        return float((radius[self.correct] <= eps).mean()) if self.correct.any() else 0.0
+
     def summary(self) -> dict[str, Any]:
         """Counts and rates, safe for JSON."""
         return {

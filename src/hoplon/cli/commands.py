@@ -61,6 +61,8 @@ def audit(
     from .summary import closing_words
 
     closing_words(report, quiet)
+    if any(f["id"] == "CERT<=ATTACK" and f["status"] == "fail" for f in report.result["preflight"]):
+        raise click.exceptions.Exit(1)
     if not report.complete:
         raise click.exceptions.Exit(3)
 

@@ -34,10 +34,27 @@ def lines(result: dict[str, Any]) -> list[str]:
             text = section["eps_text"][at]
             where = f"{text} features" if section["norm"] == "l0" else f"{section['norm']} {text} of the range"
             out.append(f"Robust accuracy  {_share(known | {'n': worst['n']})}, at most, at {where}")
+    out += certified(result)
     out += [f"Failed: {error['piece']}: {error['message']}" for error in result["errors"]]
     if not result["complete"]:
         out.append("INCOMPLETE: the same command goes on from here.")
     return out
+
+
+def certified(result: dict[str, Any]) -> list[str]:
+    """What is proven, at the radius of each norm's headline."""
+    part = result.get("certificates")
+    if not part:
+        return []
+    if part["refused"]:
+        return [f"Nothing certified: {part['refused']}"]
+    out = []
+    for section in (result["evasion"] or {"norms": []})["norms"]:
+        at = section["headline"]
+        if any(section["certified"][1:]) and section["norm"] != "l0":
+            where = f"{section['norm']} {section['eps_text'][at]} of the range"
+            out.append(f"Certified        {section['certified'][at]:.4f}, at least, at {where}")
+    return out or [f"Certified        0.0000 at every radius: the Lipschitz bound is {part['lipschitz'] or 0:.3g}"]
 
 
 def _share(s: dict[str, Any]) -> str:

@@ -2,12 +2,13 @@
 
 from dataclasses import dataclass
 
+from ..intervals import wilson
 from .charts import gauge
 from .charts.svg import Chart
 from .schema import Norm, Result
 from .words import interval, norm_name, number, percent
 
-_LATER = {"Certified accuracy": "certif", "Backdoor": "backdoor", "Artifact": "artifact"}
+_LATER = {"Backdoor": "backdoor", "Artifact": "artifact"}
 
 
 @dataclass(frozen=True)
@@ -25,7 +26,7 @@ def strip(result: Result) -> list[Card]:
     """The cards in reading order."""
     norms = result.evasion.norms if result.evasion else []
     robust = [_robust(norm) for norm in norms] or [_off(result, "Robust accuracy", "evasion")]
-    return [_clean(result), *robust, *(_off(result, title, word) for title, word in _LATER.items())]
+    return [_clean(result), *robust, _certified(result), *(_off(result, title, word) for title, word in _LATER.items())]
 
 
 def _clean(result: Result) -> Card:
@@ -46,6 +47,21 @@ def _robust(norm: Norm) -> Card:
     low, high = worst.low[h], worst.high[h]
     note = f"an upper bound, from {number(worst.n)} images; {interval(low, high)}"
     return Card(title, percent(value), note, "attacked", gauge.draw(value, low, high))
+
+
+def _certified(result: Result) -> Card:
+    """Of the norm of certificates, L2, or of the first one in which anything is certified."""
+    part, norms = result.certificates, result.evasion.norms if result.evasion else []
+    known = [norm for norm in norms if norm.certified and norm.worst_case]
+    if part is None or part.refused or not known:
+        why = "the model cannot be read" if part and part.refused else "not part of this run"
+        return Card("Certified accuracy", "not run", why, "off", gauge.draw(None, None, None))
+    norm = next((norm for norm in known if norm.norm == "l2"), known[0])
+    share, n = norm.certified[norm.headline], part.n
+    low, high = wilson(round(share * n), n)
+    title = f"Certified accuracy, {norm_name(norm.norm)} at {norm.eps_text[norm.headline]}"
+    note = f"proven, whatever the attack, for {number(n)} images; {interval(low, high)}"
+    return Card(title, percent(share), note, "measured", gauge.draw(share, low, high))
 
 
 def _off(result: Result, title: str, word: str) -> Card:

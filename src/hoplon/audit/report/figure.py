@@ -47,6 +47,9 @@ def security(norm: Norm, classes: int, caption: str) -> Figure:
         worst = norm.worst_case
         head[1:1] = ["worst case", "low", "high"]
         columns[1:1] = [list(map(percent, values)) for values in (worst.robust_accuracy, worst.low, worst.high)]
+    if curve.proven(norm):
+        head.insert(1, "certified")
+        columns.insert(1, list(map(percent, norm.certified)))
     table = _table("Robust accuracy at every radius", head, list(zip(*columns)))
     return Figure(curve.draw(norm, classes), caption, table, curve.legend(norm))
 

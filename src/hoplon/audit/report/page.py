@@ -5,6 +5,7 @@ from pathlib import Path
 
 from . import figure, sentences
 from .cards import Card, strip
+from .charts import curve
 from .figure import Figure
 from .pictures import Album, Picture
 from .schema import Attack, Check, Clean, Evasion, Example, Norm, Result
@@ -93,7 +94,8 @@ def _names(given: list[str], classes: int) -> list[str]:
 
 
 def _norm(norm: Norm, classes: int) -> NormView:
-    security = figure.security(norm, classes, _SECURITY)
+    caption = f"{_SECURITY} {_BRACKET}" if curve.proven(norm) else _SECURITY
+    security = figure.security(norm, classes, caption)
     spread = figure.spread(norm, f"{sentences.distances(norm)} {_DISTANCES}") if norm.distances else None
     return NormView(norm, security, spread)
 
@@ -130,5 +132,9 @@ _CALIBRATION = "Points on the dotted line mean what they say: with 80% confidenc
 _SECURITY = (
     "Accuracy left when every image may change by up to \u03b5. The bold line takes for each image the "
     "attack that serves it worst; the band is its 95% interval."
+)
+_BRACKET = (
+    "Below the green line every image is proven to stay, whatever the attack; the truth lies in the shaded part, "
+    "between what is proven and what attacks left."
 )
 _DISTANCES = "Each image is counted once, at the smallest change that was found to fool the model."

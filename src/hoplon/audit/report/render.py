@@ -83,6 +83,7 @@ _FILTERS: list[Callable[..., str]] = [
     words.percent,
     words.drawn,
     words.number,
+    words.bound,
     words.norm_name,
     words.shape,
     words.options,

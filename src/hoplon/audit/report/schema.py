@@ -142,6 +142,8 @@ class WorstCase(Closed):
 class Norm(Closed):
     """Everything measured in one norm; `eps` in units of the data, `headline` an index into it.
 
+    `certified`: the share of images whose class is proven not to change within each eps; empty if nothing is proven.
+    `certified_curve`: the same at radii between, pairs of a radius and a share.
     `distances`: for each attacked and correctly classified image the smallest change that fooled the model,
     null if none did.
     """
@@ -153,6 +155,8 @@ class Norm(Closed):
     headline: int = Field(ge=0)
     curves: list[Curve] = []
     worst_case: WorstCase | None = None
+    certified: list[float] = []
+    certified_curve: list[tuple[float, float]] = []
     distances: list[float | None] = []
 
     @field_validator("worst_case")
@@ -165,6 +169,7 @@ class Norm(Closed):
         rows: list[Sequence[Any]] = [self.eps_text, *(c.robust_accuracy for c in self.curves)]
         if self.worst_case:
             rows += [self.worst_case.robust_accuracy, self.worst_case.low, self.worst_case.high]
+        rows += [self.certified] if self.certified else []
         if {len(row) for row in rows} != {len(self.eps)}:
             raise ValueError(f"every curve of {self.norm} must have one value per eps ({len(self.eps)})")
         if self.headline >= len(self.eps):
@@ -231,6 +236,39 @@ class Evasion(Open):
     examples: list[Example] = []
 
 
+class LayerNorm(Closed):
+    """One layer: an upper bound of its Lipschitz constant in L2, and how it was found."""
+
+    name: str
+    kind: str
+    bound: float | None  # null: too large for a number
+    method: str
+
+
+class Flips(Closed):
+    """At most this share of the images named right changes class for any change of size eps, one for all included."""
+
+    eps: float
+    eps_text: str
+    share: float
+
+
+class Certificates(Open):
+    """What is proven of the model as it is executed; `refused` says why nothing is.
+
+    Radii are L2, in units of the data, of the images that were attacked too.
+    """
+
+    refused: str = ""
+    n: int = 0
+    lipschitz: float | None = None
+    mean_radius: float | None = None
+    median_radius: float | None = None
+    certified: int = 0  # images with any radius above 0
+    layers: list[LayerNorm] = []
+    flips: list[Flips] = []
+
+
 class PieceError(Closed):
     """A piece of work that failed."""
 
@@ -278,6 +316,7 @@ class Result(Open):
     preflight: list[Check] | None = None
     clean: Clean | None = None
     evasion: Evasion | None = None
+    certificates: Certificates | None = None
     errors: list[PieceError] = []
     recommendations: list[Recommendation] = []
     taxonomy: list[TaxonomyId] = []

@@ -1,7 +1,7 @@
 """What the numbers mean, in plain sentences."""
 
 from .charts.distances import ROUNDING, count
-from .schema import Attack, Calibration, Clean, Norm, Result, Scope
+from .schema import Attack, Calibration, Certificates, Clean, Norm, Result, Scope
 from .words import THIN, interval, listed, norm_name, number, percent, plural, shape
 
 
@@ -87,8 +87,33 @@ def security(norm: Norm) -> str:
     left = f"at most {percent(value)} of {number(worst.n)} images are still named right"
     return (
         f"When every image may change by up to {norm.eps_text[h]} in {norm_name(norm.norm)}, {left} "
-        f"({interval(worst.low[h], worst.high[h])}). A stronger attack can only lower this number."
+        f"({interval(worst.low[h], worst.high[h])}). {_least(norm)}"
     )
+
+
+def _least(norm: Norm) -> str:
+    """What bounds robust accuracy from below."""
+    if not any(norm.certified[1:]):
+        return "A stronger attack can only lower this number."
+    share = percent(norm.certified[norm.headline])
+    return f"A stronger attack can lower this number, but never below the {share} that are certified."
+
+
+def certified(part: Certificates) -> str:
+    """What is proven, in general."""
+    start = f"{number(part.certified)} of {plural(part.n, 'image')} have a certificate: a radius within which"
+    start += " no change at all, by whatever attack, makes the model name another class."
+    if not part.certified or part.median_radius is None:
+        whole = "no bound" if part.lipschitz is None else number(part.lipschitz)
+        return f"{start} The network's Lipschitz constant is at most {whole}."
+    return f"{start} Half of the radii are at least {number(part.median_radius)} in L2, in units of the data."
+
+
+def flips(part: Certificates) -> str:
+    """What any trigger can do at most, at the largest radius at which something is proven."""
+    telling = [f for f in part.flips if f.share < 1] or part.flips[:1]
+    f = telling[-1]
+    return f"No change of L2 size at most {f.eps_text} flips more than {percent(f.share)} of the images named right."
 
 
 def distances(norm: Norm) -> str:

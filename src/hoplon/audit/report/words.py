@@ -25,6 +25,11 @@ def number(value: float | None) -> str:
     return number(round(value)) if 1000 <= abs(value) < 1e15 else f"{value:.3g}"
 
 
+def bound(value: float | None) -> str:
+    """Five significant digits, for bounds that are compared with 1."""
+    return "no bound" if value is None else f"{value:.5g}"
+
+
 def interval(low: float | None, high: float | None) -> str:
     """95 % interval: 98.3 to 99.3 %."""
     if low is None or high is None:

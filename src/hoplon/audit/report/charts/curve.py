@@ -1,6 +1,7 @@
 """The security curve: accuracy against eps, a line per attack and the worst case of every image in bold."""
 
 from dataclasses import dataclass
+from itertools import pairwise
 
 from ..schema import Norm, WorstCase
 from ..words import norm_name, percent
@@ -29,6 +30,7 @@ def draw(norm: Norm, classes: int) -> Chart:
     paper = Paper.of(norm, 380)
     attacks = [m for i, c in enumerate(norm.curves) for m in _attack(paper, c.robust_accuracy, style(i), c.attack)]
     marks = [*paper.frame(radius.title(norm, paper)), *_chance(paper, 1 / classes), *_headline(paper, norm)]
+    marks += _bracket(paper, norm)
     if norm.worst_case:
         marks += _band(paper, norm.worst_case) + attacks + _worst(paper, norm.worst_case)
     else:
@@ -41,7 +43,32 @@ def legend(norm: Norm) -> list[Entry]:
     """Every line of the chart: the worst case, then the attacks, strongest first."""
     attacks = [(_strength(c.robust_accuracy), Entry(c.attack, style(i))) for i, c in enumerate(norm.curves)]
     worst = [Entry("worst case of every image", "worst")] if norm.worst_case else []
+    worst += [Entry("certified", "certified")] if proven(norm) else []
     return worst + [entry for _, entry in sorted(attacks, key=lambda pair: pair[0])]
+
+
+def proven(norm: Norm) -> bool:
+    """Whether any image is certified at any radius above 0."""
+    return any(share > 0 for share in norm.certified[1:])
+
+
+def _bracket(paper: Paper, norm: Norm) -> list[Mark]:
+    """Certified accuracy in steps, for between two radii no more is proven than at the larger one; shaded above it
+    is where the truth lies, below what attacks left standing."""
+    if not proven(norm):
+        return []
+    curve = norm.certified_curve or list(zip(paper.eps, norm.certified))
+    steps = [(paper.x(curve[0][0]), paper.y(curve[0][1]))]
+    for (a, _), (b, share) in pairwise(curve):
+        steps += [(paper.x(a), paper.y(share)), (paper.x(b), paper.y(share))]
+    tips = [f"certified at {e}: {percent(c)}" for e, c in zip(paper.names, norm.certified)]
+    spots = [(paper.x(e), paper.y(c)) for e, c in zip(paper.eps, norm.certified)]
+    marks = [path("series certified", steps)]
+    marks += [dot("point certified", place, 2.6, tip) for place, tip in zip(spots, tips)]
+    above = _places(paper, norm.worst_case.robust_accuracy) if norm.worst_case else []
+    if above and None not in above:
+        marks.insert(0, path("bracket", [*steps, *reversed([p for p in above if p])], closed=True))
+    return marks
 
 
 def _strength(accuracy: list[float | None]) -> float:
@@ -110,4 +137,6 @@ def _says(norm: Norm) -> str:
     if not norm.worst_case:
         return start
     h = norm.headline
+    if proven(norm):
+        start += f" Certified at {norm.eps_text[h]}: {percent(norm.certified[h])}."
     return f"{start} Worst case at {norm.eps_text[h]}: {percent(norm.worst_case.robust_accuracy[h])}."

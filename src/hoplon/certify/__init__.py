@@ -2,5 +2,6 @@
 
 from .certificate import certify
 from .network import bounds, lipschitz
+from .smoothing import Smoothing
 
-__all__ = ["bounds", "certify", "lipschitz"]
+__all__ = ["Smoothing", "bounds", "certify", "lipschitz"]

@@ -216,6 +216,8 @@ def test_outputs_that_are_not_finite_are_votes_for_no_class():
     assert (some.radius < 1.0).all() and (some.radius > 0.9).all()
     most = smoothing(Classifier(nan_where_noise_exceeds(-1.0)), x, [0, 0])
     assert (most.guesses == -1).all() and (most.trials == 0).all() and not most.radius.any()
+    unlabelled = smoothing(Classifier(nan_where_noise_exceeds(-1.0)), x)
+    assert (unlabelled.trials == 0).all() and not unlabelled.radius.any() and not unlabelled.correct.any()
     assert smoothing.predict(Classifier(nan_where_noise_exceeds(-1.0)), x).tolist() == [-1, -1]
     assert smoothing.predict(Classifier(nan_where_noise_exceeds(1.0)), x).tolist() == [0, 0]
 

@@ -146,6 +146,14 @@ def test_the_farther_the_answer_the_fewer_the_trials(truth, most):
     assert ((radius > 1) == (truth > 1)).all()
 
 
+@pytest.mark.parametrize("eps", [0.0, 0.5, 1.0])
+def test_what_could_be_certified_is_given_up_no_more_often_than_said(eps):
+    table = Stopping(1.0, (eps,), 4000, RISK).table()
+    early = table.times[table.times < 2000]  # later ones are short of hits, whatever the evidence
+    hope = dict(zip(early, table.hope[:, 0], strict=False))
+    assert RISK / 20 < ever(stats.norm.cdf(eps), early, lambda hits, n: hits < hope[n]) <= RISK
+
+
 def test_all_radii_are_decided_or_the_trials_are_used_up():
     radius, used = outcomes((0.5, 1.0), 0.75)
     assert (radius > 0.5).all() and (radius < 1).all() and used.max() < 20_000

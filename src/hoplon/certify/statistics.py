@@ -66,8 +66,7 @@ def always_below(hits: np.ndarray, trials: np.ndarray, risk: float) -> np.ndarra
 
 def radius_of(p_low: np.ndarray, sigma: float) -> np.ndarray:
     """`sigma * Phi^-1(p_low)`, 0 where p_low is not above one half (Cohen et al. 2019, theorem 1)."""
-    p_low = np.asarray(p_low, np.float64)
-    return np.where(p_low > 0.5, sigma * ndtri(np.maximum(p_low, 0.5)), 0.0)
+    return sigma * ndtri(np.maximum(p_low, 0.5))
 
 
 def runner_up_excluded(first: np.ndarray, second: np.ndarray, risk: float) -> np.ndarray:
@@ -127,9 +126,7 @@ class Looks:
     hope: np.ndarray
 
     def decided(self, look: int, hits: int) -> bool:
-        """Whether nothing is left to learn: every radius is certified or given up, or the trials are used up."""
-        if look == len(self.times) - 1:
-            return True
+        """Whether nothing is left to learn: every radius is certified or given up, at the last look in any case."""
         return bool(((hits >= self.enough[look]) | (hits < self.hope[look])).all())
 
 

@@ -5,6 +5,7 @@ from typing import Any
 import numpy as np
 
 from . import numbers, proving
+from .certifying import rows_of
 from .plan import radii
 from .store import Store, Table
 
@@ -51,13 +52,8 @@ def section(story: Any, store: Store) -> dict[str, Any] | None:
         return None
     if refused := str(layers["refused"][0]):
         return {"refused": refused}
-    names = zip(layers["layer"], layers["kind"], layers["bound"], layers["method"], strict=True)
-    rows = [
-        {"name": str(n), "kind": str(k), "bound": float(b) if np.isfinite(b) else None, "method": str(m)}
-        for n, k, b, m in names
-    ]
     whole = float(layers["lipschitz"][0])
-    known = {"refused": "", "lipschitz": whole if np.isfinite(whole) else None, "layers": rows}
+    known = {"refused": "", "lipschitz": whole if np.isfinite(whole) else None, "layers": rows_of(layers)}
     return known | (_radii(story, table) if table else {})
 
 

@@ -1,11 +1,12 @@
 """Certificates in an audit: the norms of the layers, a radius for every attacked image, and what contradicts them."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
 
 import numpy as np
 
+from ..certify.graph.linear import Linear
 from ..certify.lipschitz import Reading, certify_lipschitz
 from ..core.classifier import Classifier
 from ..core.errors import HoplonError
@@ -21,6 +22,7 @@ class Prover:
     """Reads a classifier's network once, for all pieces of a run; or knows why it cannot be read."""
 
     classifier: Classifier
+    assume: dict[str, float] = field(default_factory=dict)  # constants of layers that nothing is known of
 
     @cached_property
     def reading(self) -> Reading | str:
@@ -28,9 +30,15 @@ class Prover:
         if not self.classifier.is_keras:
             return "Only Keras models can be read; `hoplon certify --method smoothing` samples any classifier."
         try:
-            return Reading.of(self.classifier.model)
+            return Reading.of(self.classifier.model, self.assume)
         except HoplonError as error:
             return str(error)
+
+    @property
+    def neurons(self) -> int:
+        """Values under an activation, in the whole network."""
+        nodes = [] if isinstance(self.reading, str) else self.reading.network.nodes[1:]
+        return sum(int(np.prod(node.shape)) for node in nodes if not isinstance(node, Linear))
 
     def norms(self) -> Table:
         """One row per layer; of a network that cannot be read one row with the reason."""

@@ -2,6 +2,15 @@
 
 from .certificate import bounds, certify, lipschitz
 from .results import Certificate
+from .smoothing import Smoothing
 from .training import CertifiedAccuracy, RefreshBounds
 
-__all__ = ["Certificate", "CertifiedAccuracy", "RefreshBounds", "bounds", "certify", "lipschitz"]
+__all__ = [
+    "Certificate",
+    "CertifiedAccuracy",
+    "RefreshBounds",
+    "Smoothing",
+    "bounds",
+    "certify",
+    "lipschitz",
+]

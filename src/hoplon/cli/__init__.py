@@ -28,7 +28,7 @@ def main(argv: list[str] | None = None) -> int:
         error.show()
         code = 2
     except (KeyboardInterrupt, click.exceptions.Abort):
-        resumes = {"audit", "demo", "attack", "train"} & set(arguments[:1])
+        resumes = {"audit", "demo", "attack", "certify", "train"} & set(arguments[:1])
         _say(f"Interrupted. {'The same command goes on from here.' if resumes else 'Nothing was kept.'}")
         code = 130
     except BrokenPipeError:

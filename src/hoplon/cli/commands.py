@@ -6,7 +6,18 @@ from typing import Any
 import click
 
 from .. import __version__
-from .flags import SEED, Attacks, Explains, also_anywhere, ladder, model_and_data, model_and_images
+from .flags import (
+    SEED,
+    Attacks,
+    Explains,
+    Radius,
+    also_anywhere,
+    constants,
+    ladder,
+    model_and_data,
+    model_and_images,
+    radii,
+)
 
 BACKENDS = ("tensorflow", "jax", "torch")
 
@@ -22,6 +33,7 @@ def hoplon(backend: str | None, debug: bool) -> None:
     hoplon demo                                       trains two small models and audits them
     hoplon audit model.keras --data DIR|file.npz      the whole audit, one report
     hoplon attack pgd model.keras --data digits       one attack, its adversarial images saved
+    hoplon certify model.keras --data digits          within which radius no attack can exist
     hoplon train lipschitz --data mnist --recipe mnist-0.3    a network with certificates
     hoplon explain model.keras --data digits          why the model says what it says, a picture
     """
@@ -100,6 +112,62 @@ def lipschitz(data: str, recipe: str, out: Path | None, **options: Any) -> None:
     from .training import train_and_save
 
     train_and_save(recipe, data, out=out or Path("runs") / f"train-{recipe}", **options)
+
+
+@hoplon.command()
+@model_and_data
+@click.option(
+    "--method",
+    type=click.Choice(["auto", "lipschitz", "linear", "smoothing"]),
+    default="auto",
+    show_default=True,
+    help="lipschitz: constants of layers; linear: bounds of small networks; smoothing: samples of any classifier.",
+)
+@click.option("--norm", type=click.Choice(["l2", "linf", "l1"]), default="l2", show_default=True, help="Of the change.")
+@click.option(
+    "--eps",
+    callback=radii,
+    default="36/255,72/255,108/255",
+    show_default=True,
+    metavar="R1,R2,..",
+    help="Radii, as shares of the input range.",
+)
+@click.option(
+    "--sigma", type=Radius(), default="0.25", show_default=True, help="Noise of smoothing, share of the range."
+)
+@click.option("--samples", type=click.IntRange(min=1), default=10_000, show_default=True, help="Of smoothing, at most.")
+@click.option(
+    "--confidence",
+    type=click.FloatRange(0, 1, min_open=True, max_open=True),
+    default=0.999,
+    show_default=True,
+    help="That each radius of smoothing holds.",
+)
+@click.option(
+    "--assume",
+    multiple=True,
+    callback=constants,
+    metavar="LAYER=K",
+    help="A constant for a layer that none is known for; every number is then conditional. Repeatable.",
+)
+@click.option(
+    "--out",
+    type=click.Path(path_type=Path),
+    default=None,
+    help="Folder.  [default: runs/certify-MODEL, numbered where it holds other work]",
+)
+@click.option("--quiet", is_flag=True, help="Print nothing but errors.")
+def certify(model: str, data: str, **options: Any) -> None:
+    """Prove within which radius no attack on a MODEL can exist, for each test image.
+
+    The same command resumes an interrupted run.
+    """
+    from .running import require_backend
+
+    require_backend()
+    from .certifying import certify_and_save
+
+    certify_and_save(model, data, **options)
 
 
 @hoplon.command(cls=Explains)

@@ -89,6 +89,25 @@ def ladder(ctx: click.Context, param: click.Parameter, values: tuple[str, ...]) 
     return ladders
 
 
+def radii(ctx: click.Context, param: click.Parameter, value: str) -> tuple[float, ...]:
+    """`36/255,72/255` as numbers, each once, from small to large."""
+    found = {Radius().convert(text, param, ctx) for text in value.split(",")}
+    if any(not 0 <= radius < float("inf") for radius in found):
+        raise click.BadParameter(f"A radius must be at least 0. Received: {value}.")
+    return tuple(sorted(found))
+
+
+def constants(ctx: click.Context, param: click.Parameter, values: tuple[str, ...]) -> dict[str, float]:
+    """`layer=2.5` as {"layer": 2.5}."""
+    known = {}
+    for value in values:
+        name, _, text = value.rpartition("=")
+        if not name:
+            raise click.BadParameter(f"{value!r} must look like LAYER=K.")
+        known[name] = Radius().convert(text, param, ctx)
+    return known
+
+
 class Attacks(click.Group):
     """One command per registered attack, with a flag per field; found when asked for."""
 

@@ -24,6 +24,7 @@ T = TypeVar("T")
 _ROOMS = {
     "attack": "hoplon.attacks",
     "explainer": "hoplon.explain",
+    "certifier": "hoplon.certify",
 }  # kind -> the package whose modules declare its methods
 _METHODS: dict[str, dict[str, type]] = {kind: {} for kind in _ROOMS}
 

@@ -8,7 +8,7 @@ import sys
 from pathlib import Path
 
 from hoplon.attacks.corruptions import CORRUPTIONS
-from hoplon.audit import evaluation, plan, preflight
+from hoplon.audit import evaluation, plan, preflight, proving
 from hoplon.core import norms, registry
 
 HERE = Path(__file__).parent
@@ -84,6 +84,8 @@ def checks() -> str:
     lines += [f"| {name} | {_first(check)} |" for name, check in preflight.CHECKS.items()]
     lines += ["\n## Checks on the attacks themselves\n", "| id | question |", "|---|---|"]
     lines += [f"| {name} | {_first(check)} |" for name, check in evaluation.CHECKS.items()]
+    lines += ["\n## Checks of proof against attack\n", "| id | question |", "|---|---|"]
+    lines += [f"| {name} | {_first(check)} |" for name, check in proving.CHECKS.items()]
     lines += ["\n## Presets\n", "| preset | images attacked | attacks |", "|---|---|---|"]
     for preset in plan.PRESETS.values():
         said = ", ".join(f"{name} {norm}{_said(options)}" for norm, name, options in preset.attacks)

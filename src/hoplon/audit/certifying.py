@@ -17,7 +17,7 @@ from ..core.errors import HoplonError, ModelError
 from ..zoo.datasets import Dataset
 from . import numbers
 from .plan import PIECE, Piece, Subject, digest
-from .proving import Prover, in_norm
+from .proving import Prover, in_norm, rows_of
 from .running import identity
 from .store import Store, Table
 
@@ -199,14 +199,3 @@ def certified_at(job: Job, table: Table, eps: float) -> dict[str, Any]:
     share = numbers.share(int((table["radius"] > eps).sum()), len(table["id"]))
     executed = float((table["executed"] > eps).mean())
     return {"eps": eps, "share_of_range": eps / job.classifier.span, **share, "executed": executed}
-
-
-def rows_of(layers: Table) -> list[dict[str, Any]]:
-    """The table of layers as records, safe for JSON; none for a network that was not read."""
-    if not len(layers["refused"]) or layers["refused"][0]:
-        return []
-    columns = zip(layers["layer"], layers["kind"], layers["bound"], layers["method"], strict=True)
-    return [
-        {"name": str(n), "kind": str(k), "bound": float(b) if np.isfinite(b) else None, "method": str(m)}
-        for n, k, b, m in columns
-    ]

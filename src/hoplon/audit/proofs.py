@@ -5,7 +5,6 @@ from typing import Any
 import numpy as np
 
 from . import numbers, proving
-from .certifying import rows_of
 from .plan import radii
 from .store import Store, Table
 
@@ -53,7 +52,7 @@ def section(story: Any, store: Store) -> dict[str, Any] | None:
     if refused := str(layers["refused"][0]):
         return {"refused": refused}
     whole = float(layers["lipschitz"][0])
-    known = {"refused": "", "lipschitz": whole if np.isfinite(whole) else None, "layers": rows_of(layers)}
+    known = {"refused": "", "lipschitz": whole if np.isfinite(whole) else None, "layers": proving.rows_of(layers)}
     return known | (_radii(story, table) if table else {})
 
 

@@ -70,6 +70,17 @@ class Prover:
         }  # fmt: skip
 
 
+def rows_of(layers: Table) -> list[dict[str, Any]]:
+    """The table of layers as records, safe for JSON; none for a network that was not read."""
+    if not len(layers["refused"]) or layers["refused"][0]:
+        return []
+    columns = zip(layers["layer"], layers["kind"], layers["bound"], layers["method"], strict=True)
+    return [
+        {"name": str(n), "kind": str(k), "bound": float(b) if np.isfinite(b) else None, "method": str(m)}
+        for n, k, b, m in columns
+    ]
+
+
 def in_norm(norm: str, radius: np.ndarray, span: float, features: int) -> np.ndarray:
     """L2 radii as radii of another norm: what lies in that ball lies in the L2 ball.
 
@@ -91,7 +102,10 @@ def contradictions(radius: np.ndarray, distance: np.ndarray) -> np.ndarray:
 
 
 def consistency(broken: dict[str, np.ndarray], checked: int) -> Finding:
-    """CERT<=ATTACK: `broken` names by norm the images that an attack broke below their certified radius."""
+    """Did any attack break an image within the radius that is certified for it?
+
+    `broken` names such images by norm; `checked` is how many were certified and attacked.
+    """
     ids = sorted({int(i) for each in broken.values() for i in each})
     if ids:
         named = ", ".join(map(str, ids[:LISTED])) + (" and more" if len(ids) > LISTED else "")
@@ -104,3 +118,6 @@ def consistency(broken: dict[str, np.ndarray], checked: int) -> Finding:
         )
     said = f"No attack broke any of {checked} images below its certified radius."
     return Finding("CERT<=ATTACK", PASS, said, 0.0)
+
+
+CHECKS = {"CERT<=ATTACK": consistency}

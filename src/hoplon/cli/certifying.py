@@ -129,19 +129,23 @@ def lines(job: Job, result: dict[str, Any], kept: int) -> list[str]:
     out += [f"CONDITIONAL: {condition}" for condition in result["conditions"]]
     out.append(f"Clean accuracy      {_share(result['accuracy'])}")
     for row in result["certified"]:
-        where = f"{job.norm} {row['share_of_range']:.4g}" + (" of the range" if job.classifier.span != 1 else "")
+        where = f"{job.norm} {row['share_of_range']:.4g}{_of_range(job)}"
         drop = row["value"] - row["executed"]
         executed = f"; {row['executed']:.4f} as executed in float32" if drop > 0 else ""
         out.append(f"Certified accuracy  {_share(row)} at {where}{executed}")
     if result["median_radius"] is not None:
-        mean, median = result["mean_radius"], result["median_radius"]
-        out.append(f"Radius in {job.norm}: mean {mean:.4g}, median {median:.4g}, in units of the images")
+        mean, median = (result[name] / job.classifier.span for name in ("mean_radius", "median_radius"))
+        out.append(f"Radius in {job.norm}: mean {mean:.4g}, median {median:.4g}{_of_range(job)}")
     if len(result["by"]) > 1:
         out.append("Largest radius by " + ", ".join(f"{way} for {count}" for way, count in result["by"].items()))
     if result["confidence"]:
         sure = f"probability {result['confidence']:g} over the draws"
         out.append(f"Each radius is that of the smoothed classifier, and holds with {sure}")
     return out
+
+
+def _of_range(job: Job) -> str:
+    return " of the range" if job.classifier.span != 1 else ""
 
 
 def table_of(layers: list[dict[str, Any]]) -> list[str]:

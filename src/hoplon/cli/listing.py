@@ -1,6 +1,6 @@
 """`hoplon list`: what there is, a name and a sentence each."""
 
-from ..audit import evaluation, plan, preflight
+from ..audit import evaluation, plan, preflight, proving
 from ..core import registry
 
 
@@ -26,7 +26,7 @@ def _explainers() -> list[tuple[str, str]]:
 
 
 def _checks() -> list[tuple[str, str]]:
-    checks = [*preflight.CHECKS.items(), *evaluation.CHECKS.items()]
+    checks = [*preflight.CHECKS.items(), *evaluation.CHECKS.items(), *proving.CHECKS.items()]
     return [(name, _sentence(check)) for name, check in checks]
 
 

@@ -178,7 +178,7 @@ def certify_lipschitz(
     )
     finite = np.isfinite(logits).all(axis=1)
     predictions = np.where(finite, logits.argmax(axis=1) if classes else 0, -1)
-    conditions = tuple(f"the constant {dict(assume or {})[name]:g} of {name} is assumed" for name in network.assumed)
+    conditions = tuple(f"the constant {k:g} of {name} is assumed" for name, k in network.assumed.items())
     return Certificate(
         radius=radius, executed=executed, correct=predictions == labels, predictions=predictions,
         lipschitz=read.trunk, layers=read.layers, conditions=conditions,

@@ -41,9 +41,9 @@ class Network:
         return self.nodes[-1].shape
 
     @cached_property
-    def assumed(self) -> list[str]:
-        """Layers whose constant was given, not found."""
-        return [node.layer for node in self.nodes if isinstance(node, Assumed)]
+    def assumed(self) -> dict[str, float]:
+        """The constants that were given, not found, by layer."""
+        return {node.layer: node.constant for node in self.nodes if isinstance(node, Assumed)}
 
     def values(self, x: np.ndarray) -> list[np.ndarray]:
         """The value of every node for a batch, float64."""

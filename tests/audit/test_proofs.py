@@ -69,7 +69,7 @@ def test_a_contradiction_fails_the_audit_loudly(model, blobs, tmp_path, monkeypa
     np.savez(tmp_path / "d.npz", x_test=blobs[0], y_test=blobs[1])
     asked = ("--data", tmp_path / "d.npz", "--bounds", 0, 1, "--limit", 24, "--out", tmp_path / "c")
     code, out, _ = command(capfd, "audit", tmp_path / "m.keras", *asked)
-    assert code == 1
+    assert code == 1, out
     assert "FAIL CERT<=ATTACK" in out
 
 

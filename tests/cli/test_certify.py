@@ -42,7 +42,7 @@ def test_the_numbers_are_those_of_certify(capfd, model_file, tmp_path):
         assert row["value"] == expected.accuracy(eps * span)
         assert row["eps"] == pytest.approx(eps * span)
     assert 0 < result["certified"][0]["value"] < result["accuracy"]["value"]
-    assert "Certified accuracy" in out and "of the range" in out
+    assert "Certified accuracy" in out and "at l2 0.5" in out
     assert (tmp_path / "r/certificate.png").read_bytes().startswith(b"\x89PNG")
 
 

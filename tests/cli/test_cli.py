@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 from commands import run
+from hoplon.attacks import FGSM
 from hoplon.core import registry
 
 
@@ -32,13 +33,23 @@ def test_audit_leaves_a_report_and_says_where(capfd, model_file, tmp_path):
     assert code == 0
     assert f"Report: {tmp_path / 'r' / 'report.html'}" in out
     assert "Clean accuracy" in out
-    assert "[13/13]" in err
+    assert "[15/15]" in err
     assert json.loads((tmp_path / "r/result.json").read_text())["complete"]
     code, out, err = run(capfd, "audit", model_file, "--data", "digits", "--out", tmp_path / "r", *SMALL)
     assert code == 0
-    assert err.count("kept from an earlier run") == 13
+    assert err.count("kept from an earlier run") == 15
     code, out, _ = run(capfd, "report", tmp_path / "r")
     assert (code, out.strip()) == (0, str(tmp_path / "r" / "report.html"))
+
+
+def test_an_incomplete_audit_ends_with_code_3(capfd, monkeypatch, model_file, tmp_path):
+    def breaks(*given):
+        raise ValueError("no gradient today")
+
+    monkeypatch.setattr(FGSM, "perturb", breaks)
+    code, out, _ = run(capfd, "audit", model_file, "--data", "digits", "--limit", 8, "--out", tmp_path / "r")
+    assert "no gradient today" in out and "INCOMPLETE" in out
+    assert code == 3
 
 
 def test_quiet_is_silent(capfd, model_file, tmp_path):

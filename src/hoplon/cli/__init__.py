@@ -20,10 +20,8 @@ def main(argv: list[str] | None = None) -> int:
     arguments = sys.argv[1:] if argv is None else argv
     try:
         _prepare(arguments)
-        hoplon.main(arguments, prog_name="hoplon", standalone_mode=False)
-        code = 0
-    except click.exceptions.Exit as error:
-        code = error.exit_code
+        ended = hoplon.main(arguments, prog_name="hoplon", standalone_mode=False)
+        code = ended if isinstance(ended, int) else 0  # a command that ends with an exit code has it returned here
     except click.ClickException as error:
         error.show()
         code = 2

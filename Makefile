@@ -48,6 +48,7 @@ examples: $(VENV)/ready  ## run the examples on embedded data
 	$(RUN) $(BIN)/python examples/03_mnist_evasion.py --quick
 	$(RUN) $(BIN)/python examples/04_hkr_certificates.py --epochs 3 --width 8 --cw 2x50
 	$(RUN) $(BIN)/python examples/05_security_curve.py --images 100
+	$(RUN) $(BIN)/python examples/06_certificates.py --images 40 --samples 500
 
 build: $(VENV)/ready  ## a wheel and a source archive in dist/
 	$(BIN)/python -m build

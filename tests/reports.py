@@ -31,6 +31,8 @@ def norm_part(rng, n=256, name="linf"):
             "high": [b[1] for b in bounds],
             "n": n,
         },
+        "certified": [w / n / 2**i for i, w in enumerate(worst)],
+        "certified_curve": [[e, w / n / 2**i] for i, (e, w) in enumerate(zip(EPS, worst))],
         "distances": [None if d > 14 else float(d) for d in rng.gamma(4, 0.7, n - 6)] + [None, 21.0],
     }
 
@@ -156,6 +158,16 @@ def synthetic(names=tuple("0123456789"), examples=2):
             "attacks": [attack_row(k) for k in ("fgsm-linf", "pgd-ce-linf", "pgd-margin-linf")],
             "transitions": {"norm": "linf", "eps_text": "8/255", "matrix": counts(rng, len(names), 190)},
             "examples": [example(i) for i in range(examples)],
+        },
+        "certificates": {
+            "refused": "",
+            "n": 256,
+            "certified": 240,
+            "lipschitz": 1.2,
+            "mean_radius": 0.4,
+            "median_radius": 0.35,
+            "layers": [{"name": "head", "kind": "Dense", "bound": 1.0000012, "method": "singular values"}],
+            "flips": [{"eps": 0.5, "eps_text": "0.5", "share": 0.21}],
         },
         "errors": [],
         "recommendations": [{"text": "Prove a lower bound.", "command": "hoplon certify traffic.h5 --data signs.npz"}],

@@ -14,7 +14,7 @@ from keras import layers, ops
 
 import hoplon
 from hoplon.artifacts import load_model
-from hoplon.audit import engine, evaluation, plan, preflight, running
+from hoplon.audit import engine, evaluation, plan, preflight, proving, running
 from hoplon.core.errors import BoundsError, DataError, LabelError, OptionError, ShapeError, StoreError
 from hoplon.zoo import datasets, models
 
@@ -61,7 +61,7 @@ def test_the_numbers_are_those_of_the_model(done, model_file):
     moves, at = np.array(done.result["evasion"]["transitions"]["matrix"]), linf["headline"]
     assert moves.sum() == round(24 * correct)
     assert np.trace(moves) == round(24 * linf["worst_case"]["robust_accuracy"][at])
-    assert {f["id"] for f in done.result["preflight"]} == {*preflight.CHECKS, *evaluation.CHECKS}
+    assert {f["id"] for f in done.result["preflight"]} == {*preflight.CHECKS, *evaluation.CHECKS, *proving.CHECKS}
 
 
 def test_the_saved_images_really_fool_the_model(done, model_file):

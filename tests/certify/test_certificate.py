@@ -262,3 +262,28 @@ def test_a_class_that_no_change_can_leave_is_counted_and_not_averaged():
     model.layers[0].set_weights([np.ones((2, 2), "float32"), np.array([1.0, 0.0], "float32")])
     found = certify(model, np.array([[3, 0], [0, 1]], "float32"), np.array([0, 1])).summary()
     assert (found["unbounded"], found["mean_radius"], found["accuracy"]) == (1, 0.0, 0.5)
+
+
+def test_what_a_change_can_flip_at_most_is_counted_among_the_right_ones():
+    radius = np.array([0.0, 0.2, 0.5, 2.0])
+    found = Certificate(
+        radius=radius, executed=radius / 2, correct=np.array([False, True, True, True]), predictions=np.zeros(4, int)
+    )
+    assert found.flipped_at_most(0.1) == 0
+    assert found.flipped_at_most(0.5) == pytest.approx(2 / 3)  # at the radius itself nothing is proven
+    assert found.flipped_at_most(0.1, executed=True) == pytest.approx(1 / 3)
+    assert found.flipped_at_most(9.0) == 1
+
+
+def test_no_single_change_flips_more_than_is_proven():
+    """Random and adversarial changes, each added to all images of a linear model."""
+    model, w, b = linear()
+    x = draw(200)
+    y = (x @ w + b).argmax(axis=1)
+    found = certify(model, x, y)
+    rng = np.random.default_rng(5)
+    directions = [*rng.normal(size=(50, 4)), *(w[:, i] - w[:, j] for i in range(3) for j in range(3) if i != j)]
+    for eps in (0.05, 0.3, 1.0):
+        flipped = [((x + eps * d / np.linalg.norm(d)) @ w + b).argmax(axis=1) != y for d in directions]
+        assert max(each.mean() for each in flipped) <= found.flipped_at_most(eps)
+    assert 0 < found.flipped_at_most(0.3) < 1

@@ -110,8 +110,8 @@ def certified(part: Certificates) -> str:
 
 
 def flips(part: Certificates) -> str:
-    """What any trigger can do at most, at the largest radius at which something is proven."""
-    telling = [f for f in part.flips if f.share < 1] or part.flips[:1]
+    """What any trigger can do at most, at the largest radius at which that is less than half."""
+    telling = [f for f in part.flips if f.share < 0.5] or part.flips[:1]
     f = telling[-1]
     return f"No change of L2 size at most {f.eps_text} flips more than {percent(f.share)} of the images named right."
 

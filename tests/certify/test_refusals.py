@@ -276,8 +276,8 @@ def test_one_layer_in_half_precision_is_enough():
 
 
 def test_weights_in_float64_are_read_as_they_are():
-    if keras.backend.backend() == "jax":
-        return  # which has none unless it is told to
+    if keras.backend.backend() != "tensorflow":
+        return  # JAX has none unless it is told to, torch loses digits on the way: there certificates are refused
     kept = keras.config.dtype_policy()
     keras.config.set_dtype_policy("float64")
     try:
@@ -286,7 +286,7 @@ def test_weights_in_float64_are_read_as_they_are():
         keras.config.set_dtype_policy(kept)
     model.layers[0].set_weights([np.array([[1.0, 0.0], [0.0, 1 + 1e-12]])])
     assert bounds(model)[0].bound == pytest.approx(1 + 1e-12, abs=1e-13)
-    x = 100 * np.array([[1 + 2.0**-20, 1.0], [1.0, 2.0]])
+    x = 64 * np.array([[1 + 2.0**-20, 1.0], [1.0, 2.0]])
     found = certify(model, x, np.array([0, 1]))
-    np.testing.assert_allclose(found.radius, [100 * 2.0**-20 / 2**0.5, 100 / 2**0.5], rtol=1e-5)
+    np.testing.assert_allclose(found.radius, [64 * 2.0**-20 / 2**0.5, 64 / 2**0.5], rtol=1e-5)
     np.testing.assert_allclose(found.executed, found.radius, rtol=1e-8)

@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 
 from hoplon.certify import Certificate, certify
+from hoplon.certify.constants import gaps_of, pair_norms, radii
 from hoplon.certify.graph import translate
-from hoplon.certify.lipschitz import gaps_of, pair_norms, radii
 from hoplon.core.errors import LabelError
 from hoplon.lipschitz import layers as ours
 

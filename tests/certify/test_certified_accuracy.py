@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 from hoplon.certify import CertifiedAccuracy, RefreshBounds, certify
-from hoplon.certify.lipschitz import Reading, gaps_of, radii
+from hoplon.certify.constants import Reading, gaps_of, radii
 from hoplon.core.errors import ModelError, OptionError
 
 EPS = 0.25

@@ -100,7 +100,7 @@ def test_the_bound_of_a_nonlinear_layer_is_its_constant_and_above_all_stretches(
     shape, layer = NONLINEAR[kind]
     model = chained(shape, layer)
     (row,) = bounds(model)
-    assert row.bound == layer.k_coef_lip
+    assert layer.k_coef_lip <= row.bound <= layer.k_coef_lip * (1 + 1e-12)
     assert 0.05 * row.bound < steepest(model, shape) <= row.bound * (1 + 1e-5)
 
 

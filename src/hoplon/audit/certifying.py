@@ -183,7 +183,7 @@ def summary(job: Job, layers: Table, table: Table) -> dict[str, Any]:
         "method": job.method,
         "by": {str(way): int((table["by"] == way).sum()) for way in sorted(set(table["by"]))},
         "norm": job.norm,
-        "conditions": [f"the constant {k:g} of {name} is assumed" for name, k in job.assume.items()],
+        "conditions": list(job.prover.conditions),
         "confidence": registry.record(Smoothing(**job.smoothing))["confidence"] if "smoothing" in job.ways else None,
         "accuracy": numbers.share(int(right.sum()), n),
         "certified": [certified_at(job, table, eps) for eps in job.eps],

@@ -6,8 +6,8 @@ from typing import Any
 
 import numpy as np
 
+from ..certify.constants import Reading, certify_lipschitz
 from ..certify.graph.linear import Linear
-from ..certify.lipschitz import Reading, certify_lipschitz
 from ..core.classifier import Classifier
 from ..core.errors import HoplonError
 from ..core.norms import get as norm_of
@@ -33,6 +33,11 @@ class Prover:
             return Reading.of(self.classifier.model, self.assume)
         except HoplonError as error:
             return str(error)
+
+    @property
+    def conditions(self) -> tuple[str, ...]:
+        """What every number depends on beside the theorem."""
+        return () if isinstance(self.reading, str) else self.reading.network.conditions
 
     @property
     def neurons(self) -> int:

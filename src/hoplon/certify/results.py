@@ -17,7 +17,7 @@ class Certificate:
     """
 
     radius: np.ndarray  # [n] float64, for the network in exact arithmetic
-    executed: np.ndarray  # [n] float64, for the network as it is executed in float32
+    executed: np.ndarray  # [n] float64, for the logits as they are executed in float32; in half precision 0
     correct: np.ndarray  # [n] bool
     predictions: np.ndarray  # [n] int64, -1 where a logit is not finite
     norm: str = "l2"

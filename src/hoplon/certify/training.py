@@ -14,7 +14,7 @@ from keras import ops
 
 from ..core.errors import ModelError, OptionError
 from ..lipschitz.condensing import attach_state
-from .lipschitz import Reading
+from .constants import Reading
 
 
 @keras.saving.register_keras_serializable(package="hoplon")

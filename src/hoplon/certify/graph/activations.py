@@ -1,5 +1,6 @@
 """Activations of Keras as nodes."""
 
+from collections.abc import Sequence
 from typing import Any
 
 import keras
@@ -32,7 +33,13 @@ def number(value: Any) -> float:
 
 def array(weight: Any) -> np.ndarray:
     """A weight in float64, exactly as stored."""
-    return np.asarray(ops.convert_to_numpy(ops.cast(weight, "float32"))).astype(np.float64)
+    narrow = keras.backend.standardize_dtype(weight.dtype) in ("float16", "bfloat16")  # unknown to NumPy
+    return np.asarray(ops.convert_to_numpy(ops.cast(weight, "float32") if narrow else weight)).astype(np.float64)
+
+
+def as_computed(layer: Any, weight: Any) -> np.ndarray:
+    """A weight as the layer computes with it, cast to its compute dtype, in float64."""
+    return array(ops.cast(weight, layer.compute_dtype))
 
 
 def scalar_of(activation: Any, layer: Any) -> Scalar:
@@ -45,7 +52,7 @@ def scalar_of(activation: Any, layer: Any) -> Scalar:
     return SCALARS[name]
 
 
-def activated(x: Place, activation: Any, layer: Any, axis: int = -1) -> Place:
+def activated(x: Place, activation: Any, layer: Any, axis: Any = -1) -> Place:
     """`x` under an activation as a layer keeps it: None, a function, or a layer."""
     if activation is None or activation is keras.activations.linear:
         return x
@@ -54,7 +61,7 @@ def activated(x: Place, activation: Any, layer: Any, axis: int = -1) -> Place:
             raise refuse(activation, "this activation has none", ASSUME)
         return RULES[type(activation)](activation, x)
     if activation is keras.activations.softmax:
-        return x.then(Softmax(axes=(axis,)))
+        return x.then(Softmax(axes=of_examples(layer, x, (axis,))))
     return x.then(Elementwise(fn=scalar_of(activation, layer)))
 
 
@@ -80,17 +87,25 @@ def _elu(layer: Any, x: Place) -> Place:
 
 
 def _prelu(layer: Any, x: Place) -> Place:
-    return x.then(Elementwise(fn=leaky(np.broadcast_to(array(layer.alpha), x.shape))))
+    return x.then(Elementwise(fn=leaky(np.broadcast_to(as_computed(layer, layer.alpha), x.shape))))
 
 
 def _prelu_of_ours(layer: Any, x: Place) -> Place:
-    alpha = np.clip(array(layer.alpha), -1.0, 1.0)
+    alpha = np.clip(as_computed(layer, layer.alpha), -1.0, 1.0)
     return times(x.then(Elementwise(fn=leaky(np.broadcast_to(alpha, x.shape)))), layer.k_coef_lip)
 
 
 def _softmax(layer: Any, x: Place) -> Place:
     axes = layer.axis if isinstance(layer.axis, (list, tuple)) else (layer.axis,)
-    return x.then(Softmax(axes=tuple(int(a) for a in axes)))
+    return x.then(Softmax(axes=of_examples(layer, x, axes)))
+
+
+def of_examples(layer: Any, x: Place, axes: Sequence[Any]) -> tuple[int, ...]:
+    """Axes of the batch, after a look that they lie within one example."""
+    rank = len(x.shape) + 1
+    if any(axis is None or int(axis) % rank == 0 for axis in axes):
+        raise refuse(layer, "none where examples are mixed", "Give it another axis than 0.")
+    return tuple(int(axis) % rank for axis in axes)
 
 
 def times(x: Place, k: float) -> Place:

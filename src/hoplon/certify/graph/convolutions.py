@@ -5,22 +5,16 @@ from typing import Any
 
 import keras
 import numpy as np
-from keras import ops
 
 from ...lipschitz import layers as ours
 from ...lipschitz.layers.unconstrained import BORDERS, sources
 from ..operators import pads_of
-from .activations import activated, array, refuse, scalar_of, times
+from .activations import activated, as_computed, refuse, scalar_of, times
 from .building import Place
 from .linear import Bordered, Convolution, Dense, Linear, Rearranged, Transposed
 from .nonlinear import Residual
 
 L = keras.layers
-
-
-def as_computed(layer: Any, weight: Any) -> np.ndarray:
-    """A weight as the layer computes with it, cast to its compute dtype, in float64."""
-    return array(ops.cast(weight, layer.compute_dtype))
 
 
 def stored(layer: Any, name: str = "kernel") -> np.ndarray:

@@ -17,9 +17,13 @@ L = keras.layers
 
 def summed(places: Sequence[Place], weights: Sequence[float]) -> Place:
     """Places of one shape, or that broadcast, added with weights."""
+    return places[0].draft.add(Sum(weights=tuple(float(w) for w in weights)), *widened(places))
+
+
+def widened(places: Sequence[Place]) -> list[Place]:
+    """Places with their values copied until all are of one shape."""
     shape = np.broadcast_shapes(*(place.shape for place in places))
-    wide = [place if place.shape == shape else place.moved(np.broadcast_to(place.numbered, shape)) for place in places]
-    return wide[0].draft.add(Sum(weights=tuple(float(w) for w in weights)), *wide)
+    return [place if place.shape == shape else place.moved(np.broadcast_to(place.numbered, shape)) for place in places]
 
 
 def _add(layer: Any, *places: Place) -> Place:
@@ -43,7 +47,7 @@ def _concatenate(layer: Any, *places: Place) -> Place:
 
 def _extreme(largest: bool) -> Any:
     def rule(layer: Any, *places: Place) -> Place:
-        return places[0].draft.add(Extreme(largest=largest), *places)
+        return places[0].draft.add(Extreme(largest=largest), *widened(places))
 
     return rule
 
@@ -79,9 +83,9 @@ def scaled(operation: Any, x: Place, factor: Any = 1.0, offset: Any = 0.0) -> Pl
 def _plus(sign: float) -> Any:
     def rule(operation: Any, a: Any, b: Any) -> Place:
         if isinstance(a, Place) and isinstance(b, Place):
-            return summed((a, b), (1.0, sign))
+            return summed(of_one_rank(operation, a, b), (1.0, sign))
         if isinstance(a, Place):
-            return scaled(operation, a, 1.0, sign * np.asarray(b, np.float64))
+            return scaled(operation, a, 1.0, sign * constant(operation, b, a))
         return scaled(operation, b, sign, a)
 
     return rule
@@ -97,7 +101,10 @@ def _product(operation: Any, a: Any, b: Any) -> Place:
 def _quotient(operation: Any, a: Any, b: Any) -> Place:
     if isinstance(b, Place):
         raise refuse(operation, "none for a division by a value", ASSUME)
-    return scaled(operation, a, 1 / np.asarray(b, np.float64))
+    divisor = constant(operation, b, a)
+    if not divisor.all():
+        raise refuse(operation, "none for a division by 0", "Divide by something else.")
+    return scaled(operation, a, 1 / divisor)
 
 
 def _joined(operation: Any, places: Sequence[Place], axis: int = -1) -> Place:
@@ -107,15 +114,26 @@ def _joined(operation: Any, places: Sequence[Place], axis: int = -1) -> Place:
     return places[0].draft.add(Concatenated(axis=axis), *places)
 
 
+def of_one_rank(operation: Any, *places: Place) -> tuple[Place, ...]:
+    """Places whose axes correspond: of two ranks the batch of one would meet another axis of the other."""
+    if len({len(place.shape) for place in places}) > 1:
+        raise refuse(operation, "none for values of several ranks", "Give both the same number of axes.")
+    return places
+
+
 def _reshape(operation: Any, x: Place, *rest: Any, **more: Any) -> Place:
-    return x.reshaped([int(s) for s in operation.newshape[1:]])
+    shape = [int(s) for s in operation.newshape[1:]]
+    known = int(np.prod([s for s in shape if s >= 0]))
+    if (x.numbered.size != known) if -1 not in shape else (known == 0 or x.numbered.size % known):
+        raise refuse(operation, "none for a reshape that joins or cuts examples", "Keep axis 0 as it is.")
+    return x.reshaped(shape)
 
 
 def _transpose(operation: Any, x: Place, *rest: Any, **more: Any) -> Place:
     axes = operation.axes
     if axes is None or axes[0] != 0:
         raise refuse(operation, "none for moving the axis of examples", "Leave axis 0 where it is.")
-    return x.transposed([int(a) - 1 for a in axes[1:]])
+    return x.transposed([int(a) - (a > 0) for a in axes[1:]])
 
 
 def _negative(operation: Any, x: Place) -> Place:
@@ -140,15 +158,15 @@ def _gelu(operation: Any, x: Place, *rest: Any, **more: Any) -> Place:
 
 
 def _softmax(operation: Any, x: Place, *rest: Any, **more: Any) -> Place:
-    return activated(x, keras.activations.softmax, operation, int(operation.axis))
+    return activated(x, keras.activations.softmax, operation, operation.axis)
 
 
 def _extremes(largest: bool) -> Any:
     def rule(operation: Any, a: Any, b: Any) -> Place:
         if isinstance(a, Place) and isinstance(b, Place):
-            return a.draft.add(Extreme(largest=largest), a, b)
+            return a.draft.add(Extreme(largest=largest), *widened(of_one_rank(operation, a, b)))
         x, bound = (a, b) if isinstance(a, Place) else (b, a)
-        if number(bound) != 0:
+        if constant(operation, bound, x).any():
             raise refuse(operation, "none for a bound other than 0", ASSUME)
         above = x if largest else scaled(operation, x, -1.0)
         clipped = above.then(Elementwise(fn=SCALARS["relu"]))

@@ -4,22 +4,36 @@ Rounding: a sum of k products in any order is off by at most `k u / (1 - k u)` t
 2002, Accuracy and Stability, section 3.1), so a node's error is that share of `|W| |x| + |b|`.
 """
 
+import math
 from abc import abstractmethod
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Any, Self
 
 import numpy as np
 
-from ..operators import EXACT, UNIT, convolution, dense, from_gram, symbol_norm, windows
+from ..operators import EXACT, UNIT, Pads, convolution, dense, from_gram, symbol_norm, windows
 from .node import Bound, Node, Rounding, Shape
+
+COARSEST = 2.0**-20  # the largest unit of rounding that errors are bounded for
+
+
+def gamma(terms: int) -> float:
+    """The error of a sum of that many products, in units: for every unit up to the coarsest."""
+    rest = 1 - terms * COARSEST
+    return terms / rest if rest > 0 else math.inf
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
 class Linear(Node):
-    """`W x + bias`; `bias` broadcasts over the value of one example."""
+    """`W x + bias`; `bias` broadcasts over the value of one example.
+
+    `parts` are the sizes of what a bias is the sum of, where a model may add them in another order: they can cancel.
+    """
 
     bias: np.ndarray = field(default_factory=lambda: np.zeros(()))
+    parts: np.ndarray | None = None
 
     @abstractmethod
     def apply(self, x: np.ndarray) -> np.ndarray:
@@ -57,10 +71,9 @@ class Linear(Node):
         return self.norm()
 
     def rounding(self) -> Rounding:
-        k = self.terms + 2
-        gamma = k / (1 - k * 2.0**-20)  # of every unit up to 2^-20
-        full = np.broadcast_to(self.bias, self.shape)
-        return Rounding(gamma * self.size(), gamma * float(np.linalg.norm(full)))
+        share = gamma(self.terms + 2)  # the products, the bias, and the cast of an input
+        full = np.broadcast_to(np.abs(self.bias) if self.parts is None else self.parts, self.shape)
+        return Rounding(share * self.size(), share * float(np.linalg.norm(full)))
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
@@ -90,6 +103,13 @@ class Dense(Linear):
 
     def size(self) -> float:
         return float(np.linalg.norm(self.matrix)) * (1 + 1e-9)
+
+
+def bordered(x: np.ndarray, pads: Sequence[Pads]) -> np.ndarray:
+    """Maps with zeros around them; a negative number of zeros takes rows or columns away."""
+    (top, bottom), (left, right) = pads
+    x = x[:, max(0, -top) : x.shape[1] - max(0, -bottom), max(0, -left) : x.shape[2] - max(0, -right)]
+    return np.pad(x, ((0, 0), (max(0, top), max(0, bottom)), (max(0, left), max(0, right)), (0, 0)))
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
@@ -124,7 +144,7 @@ class Convolution(Linear):
                 yield a, b, padded[:, rows, columns]
 
     def apply(self, x: np.ndarray) -> np.ndarray:
-        padded = np.pad(x, ((0, 0), *self.pads, (0, 0)))
+        padded = bordered(x, self.pads)
         y = np.zeros((len(x), *self.windows, self.kernel.shape[3]))
         for a, b, seen in self.taps(padded):
             y += self.times(seen, self.kernel[a, b])
@@ -136,7 +156,7 @@ class Convolution(Linear):
         padded = np.zeros((len(v), self.map[0] + top + bottom, self.map[1] + left + right, channels))
         for a, b, seen in self.taps(padded):
             seen += self.back(v, self.kernel[a, b])
-        return padded[:, top : top + self.map[0], left : left + self.map[1]]
+        return bordered(padded, ((-top, -bottom), (-left, -right)))
 
     def times(self, x: np.ndarray, tap: np.ndarray) -> np.ndarray:
         """One tap's matrix, [channels / groups, filters], on pixels [..., channels], group by group."""
@@ -221,11 +241,11 @@ class Scale(Linear):
         return replace(self, factor=np.abs(self.factor), bias=np.zeros(()))
 
     def norm(self) -> Bound:
-        return Bound(float(np.abs(self.factor).max(initial=0.0)), "largest scale")
+        return Bound(float(np.abs(self.factor).max(initial=0.0)) * (1 + 8 * UNIT), "largest scale")
 
     @property
     def terms(self) -> int:
-        return 4  # factors of normalisation are themselves a few operations from what is stored
+        return 12  # factors of normalisation are themselves a few operations, a root among them, from what is stored
 
     def size(self) -> float:
         return self.norm().value
@@ -269,7 +289,9 @@ class Rearranged(Linear):
         return int(np.bincount(used).max()) if used.size else 0
 
     def norm(self) -> Bound:
-        return Bound(self.copies**0.5 * (1 + UNIT), "most copies of one value" if self.copies > 1 else "moves values")
+        if self.copies <= 1:
+            return Bound(float(self.copies), "moves values")
+        return Bound(self.copies**0.5 * (1 + 4 * UNIT), "most copies of one value")
 
     def rounding(self) -> Rounding:
         return Rounding()
@@ -306,6 +328,8 @@ class Bordered(Linear):
         small = min(int(np.prod(self.output_shape())), int(np.prod(self.border.inputs))) <= EXACT
         if small:
             return Bound(self.exact_norm(), "exact matrix")
+        if not np.isfinite(self.inner.kernel).all():
+            return Bound(math.inf, "not finite")
         if self.circular:  # windows of a strided convolution are some of those at stride 1
             kernels = np.split(self.inner.kernel, self.inner.groups, axis=3)
             sizes = self.border.inputs[:2]
@@ -332,39 +356,3 @@ class Bordered(Linear):
 
     def size(self) -> float:
         return self.inner.size() * self.border.norm().value
-
-
-@dataclass(frozen=True, eq=False, kw_only=True)
-class Centred(Linear):
-    """`keep x + mean M x` with M the mean over some axes; by default x minus its mean, an orthogonal projection."""
-
-    over: tuple[int, ...]  # of the batch, so from 1
-    keep: float = 1.0
-    mean: float = -1.0
-
-    def output_shape(self, *shapes: Shape) -> Shape:
-        return shapes[0]
-
-    def apply(self, x: np.ndarray) -> np.ndarray:
-        return self.keep * x + self.mean * x.mean(axis=self.over, keepdims=True)
-
-    def adjoint(self, v: np.ndarray) -> np.ndarray:
-        return self.apply(v)
-
-    def absolute(self) -> Self:
-        return replace(self, keep=1 - 2 / self.count, mean=1.0, bias=np.zeros(()))  # diagonal 1 - 1/n, others 1/n
-
-    @property
-    def count(self) -> int:
-        """Values in one mean."""
-        return int(np.prod([self.shape[axis - 1] for axis in self.over]))
-
-    def norm(self) -> Bound:
-        return Bound(max(abs(self.keep), abs(self.keep + self.mean)), "projection")
-
-    @property
-    def terms(self) -> int:
-        return self.count + 1
-
-    def size(self) -> float:
-        return 2.0  # of the identity and a mean

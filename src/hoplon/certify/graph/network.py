@@ -41,9 +41,12 @@ class Network:
         return self.nodes[-1].shape
 
     @cached_property
-    def assumed(self) -> dict[str, float]:
-        """The constants that were given, not found, by layer."""
-        return {node.layer: node.constant for node in self.nodes if isinstance(node, Assumed)}
+    def conditions(self) -> tuple[str, ...]:
+        """What must be true of layers whose constant was given, not found."""
+        given = {node.layer: node.constant for node in self.nodes if isinstance(node, Assumed)}
+        return tuple(
+            f"the constant {k:g} of {name} is assumed, and that it rounds nothing" for name, k in given.items()
+        )
 
     def values(self, x: np.ndarray) -> list[np.ndarray]:
         """The value of every node for a batch, float64."""
@@ -90,9 +93,13 @@ class Network:
     # -- the end of the network -------------------------------------------------------------------
 
     def without_squash(self) -> "Network":
-        """The network without a softmax, sigmoid or tanh at its end: what comes out is in the same order."""
+        """The network without a softmax, sigmoid or tanh at its end: what comes out is in the same order.
+
+        Of one output the sign decides, which sigmoid (about one half) and tanh keep, and the others do not.
+        """
         nodes = list(self.nodes)
-        while len(nodes) > 1 and squashes(nodes[-1]) and nodes[-1].sources == (len(nodes) - 2,):
+        names = ("sigmoid", "tanh") if self.output_shape == (1,) else ORDERED
+        while len(nodes) > 1 and squashes(nodes[-1], names) and nodes[-1].sources == (len(nodes) - 2,):
             nodes.pop()
         return Network(nodes)
 
@@ -125,8 +132,11 @@ class Network:
 DULL = {"moves values", "largest slope of relu"}
 
 
-def squashes(node: Node) -> bool:
-    """Whether a node keeps the order of a vector's entries, so that its largest stays the largest."""
-    return isinstance(node, Softmax) or (
-        isinstance(node, Elementwise) and node.fn.name in ("sigmoid", "tanh", "softplus", "log_sigmoid")
-    )
+ORDERED = ("softmax", "sigmoid", "tanh", "softplus", "log_sigmoid")
+
+
+def squashes(node: Node, names: Sequence[str]) -> bool:
+    """Whether a node is one of these, which keep the order of a vector's entries: the largest stays the largest."""
+    if isinstance(node, Softmax):
+        return "softmax" in names
+    return isinstance(node, Elementwise) and node.fn.name in names

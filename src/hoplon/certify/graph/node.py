@@ -4,6 +4,7 @@ A node computes (`forward`), bounds how far two inputs can drive it apart (`stre
 value lies from the true one (`rounding`). What more a method needs of linear nodes is in `linear.py`.
 """
 
+import math
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -23,10 +24,14 @@ class Bound:
 
 @dataclass(frozen=True)
 class Rounding:
-    """A node's own rounding error in L2: at most `unit * (factor * size of its inputs + constant)`."""
+    """A node's own rounding error in L2: at most `unit * (factor * size of its inputs + constant)`.
+
+    To that comes `root` times the root of the smallest number there is: what squares lose below it.
+    """
 
     factor: float = 0.0
     constant: float = 0.0
+    root: float = 0.0
 
 
 NONE = Rounding()
@@ -56,7 +61,7 @@ class Node(ABC):
 
     def joined(self, constants: Sequence[float]) -> float:
         """The constant from the network's input to here, from those of what it reads."""
-        return self.stretch().value * float(np.sqrt(np.sum(np.square(constants))))
+        return self.stretch().value * math.hypot(*constants)
 
     def rounding(self) -> Rounding:
         """Of a node that only chooses or moves values: none."""
@@ -74,6 +79,9 @@ class Input(Node):
 
     def forward(self, *inputs: np.ndarray) -> np.ndarray:
         raise NotImplementedError("The input is given, not computed.")
+
+    def rounding(self) -> Rounding:
+        return Rounding(1.0)  # a model casts what it is given
 
     def stretch(self) -> Bound:
         return Bound(1.0, "input")

@@ -6,7 +6,7 @@ import numpy as np
 from scipy import special
 
 from ..operators import windows
-from .linear import Linear
+from .linear import Linear, gamma
 from .node import NONE, Bound, Node, Rounding, Shape
 from .scalars import Scalar
 
@@ -31,8 +31,8 @@ class Elementwise(Node):
     def rounding(self) -> Rounding:
         if self.fn.exact:
             return NONE
-        at_zero = abs(float(self.fn.value(np.zeros(1)).max())) * float(np.prod(self.shape)) ** 0.5
-        return Rounding(ULPS * max(1.0, self.fn.stretch), ULPS * at_zero)
+        at_zero = abs(float(np.max(self.fn.value(np.zeros(1))))) + self.fn.cancels
+        return Rounding(ULPS * max(1.0, self.fn.stretch), ULPS * at_zero * float(np.prod(self.shape)) ** 0.5)
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
@@ -109,9 +109,9 @@ class Reflected(Node):
         return Rounding(ULPS)
 
 
-def most_windows(kernel: tuple[int, ...], strides: tuple[int, ...]) -> int:
-    """How many windows can read one pixel, at most."""
-    return int(np.prod([-(-k // s) for k, s in zip(kernel, strides, strict=True)]))
+def most_windows(count: tuple[int, ...], kernel: tuple[int, ...], strides: tuple[int, ...]) -> int:
+    """How many windows can read one pixel, at most: of `count` windows along each axis."""
+    return int(np.prod([min(n, -(-k // s)) for n, k, s in zip(count, kernel, strides, strict=True)]))
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
@@ -148,7 +148,7 @@ class MaxPool(Node):
         return self.members(inputs[0]).max(axis=0)
 
     def stretch(self) -> Bound:
-        count = most_windows(self.pool, self.strides)
+        count = most_windows(self.windows, self.pool, self.strides)
         return Bound(count**0.5 * (1 + 2**-50 if count > 1 else 1), f"{count} windows read a pixel at most")
 
 
@@ -171,12 +171,16 @@ class NormPool(Node):
         return Bound(1.0, "norm of windows apart")
 
     def rounding(self) -> Rounding:
-        return Rounding(ULPS + self.pool[0] * self.pool[1])
+        read = float(np.prod(self.shape)) * np.prod(self.pool)
+        return Rounding(gamma(int(np.prod(self.pool)) + 8), root=float(read**0.5))
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
 class Residual(Node):
-    """`x - 2 V fn(V^T x + b)`, slopes of fn in [0, 1]: the Jacobian's eigenvalues lie in [1 - 2 |V|^2, 1]."""
+    """`x - 2 V fn(V^T x + b)`, the slopes of fn in [a, b], a <= 0 <= b.
+
+    The Jacobian `I - 2 V D V^T` is symmetric, with eigenvalues between `1 - 2 b |V|^2` and `1 - 2 a |V|^2`.
+    """
 
     inner: Linear  # V^T x + b
     fn: Scalar
@@ -188,16 +192,21 @@ class Residual(Node):
         return inputs[0] - 2 * self.inner.adjoint(self.fn.value(self.inner.forward(inputs[0])))
 
     def stretch(self) -> Bound:
-        v = self.inner.stretch()
-        return Bound(max(1.0, 2 * v.value**2 * (1 + 2**-50) - 1), f"residual, {v.method}")
+        v, (low, high) = self.inner.stretch(), self.fn.slopes
+        square = 2 * v.value**2 * (1 + 2**-50)
+        ends = (1.0, max(0.0, high) * square - 1, 1 - min(0.0, low) * square)
+        return Bound(max(ends) * (1 if max(ends) == 1 else 1 + 2**-50), f"residual, {v.method}")
 
     def rounding(self) -> Rounding:
         inner, size = self.inner.rounding(), self.inner.size()
-        entries = float(np.prod(self.inner.shape)) ** 0.5
-        at_zero = float(np.linalg.norm(np.broadcast_to(self.inner.bias, self.inner.shape))) + entries
-        hidden = Rounding(inner.factor + ULPS * size, inner.constant + ULPS * at_zero)  # its size: size |x| + at_zero
-        back = 2 * (2 * self.inner.terms + 5)
-        return Rounding(1 + size * (2 * hidden.factor + back * size), size * (2 * hidden.constant + back * at_zero))
+        slope, entries = max(1.0, self.fn.stretch), float(np.prod(self.inner.shape)) ** 0.5
+        at_zero = slope * float(np.linalg.norm(np.broadcast_to(self.inner.bias, self.inner.shape))) + entries
+        # the hidden value is at most slope size |x| + at_zero long; how far it is off:
+        hidden = Rounding(slope * (inner.factor + ULPS * size), slope * inner.constant + ULPS * at_zero)
+        back = 2 * gamma(2 * self.inner.terms + 5)
+        return Rounding(
+            2 + size * (2 * hidden.factor + back * slope * size), size * (2 * hidden.constant + back * at_zero)
+        )
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)

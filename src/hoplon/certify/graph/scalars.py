@@ -18,6 +18,8 @@ class Scalar:
     value: Callable[[Array], Array]
     slopes: tuple[float, float]
     exact: bool = False  # whether it only chooses, negates or clips, so that nothing is rounded
+    off: bool = False  # whether it is 0 for all that is not positive
+    cancels: float = 0.0  # how large numbers are that may cancel on the way to a value: some take e^x - 1 so
 
     @property
     def stretch(self) -> float:
@@ -40,31 +42,34 @@ def _elu(alpha: float) -> Callable[[Array], Array]:
 def leaky(slope: float | Array, name: str = "leaky_relu") -> Scalar:
     """`x` above zero, `slope x` below; one slope for each value, or one for all."""
     low, high = min(1.0, float(np.min(slope))), max(1.0, float(np.max(slope)))
-    return Scalar(name, lambda x: np.where(x > 0, x, slope * x), (low, high), exact=bool(np.all(slope == 0)))
+    none = bool(np.all(slope == 0))
+    return Scalar(name, lambda x: np.where(x > 0, x, slope * x), (low, high), exact=none, off=none)
 
 
 def capped_relu(top: float, slope: float = 0.0) -> Scalar:
     """`min(x, top)` above zero, `slope x` below."""
     bounds = (min(0.0, slope), max(1.0, slope))
-    return Scalar("relu", lambda x: np.where(x > 0, np.minimum(x, top), slope * x), bounds, exact=slope == 0)
+    exact = slope == 0 and float(np.float32(top)) == top  # else a model clips at another number
+    return Scalar("capped_relu", lambda x: np.where(x > 0, np.minimum(x, top), slope * x), bounds, exact, slope == 0)
 
 
 def elu(alpha: float) -> Scalar:
     """`alpha (e^x - 1)` below zero."""
-    return Scalar("elu", _elu(alpha), (min(0.0, alpha), max(1.0, alpha)))
+    return Scalar("elu", _elu(alpha), (min(0.0, alpha), max(1.0, alpha)), cancels=abs(alpha))
 
 
+SELU = 1.0507009873554805
 # the extreme slopes of silu, gelu and mish are rounded away from zero; tests look for greater ones
 SCALARS: dict[str, Scalar] = {
     each.name: each
     for each in (
         Scalar("linear", lambda x: x, (1.0, 1.0), exact=True),
-        Scalar("relu", lambda x: np.maximum(x, 0), (0.0, 1.0), exact=True),
-        Scalar("relu6", lambda x: np.clip(x, 0, 6), (0.0, 1.0), exact=True),
+        Scalar("relu", lambda x: np.maximum(x, 0), (0.0, 1.0), exact=True, off=True),
+        Scalar("relu6", lambda x: np.clip(x, 0, 6), (0.0, 1.0), exact=True, off=True),
         leaky(0.2),
         elu(1.0),
-        Scalar("celu", _elu(1.0), (0.0, 1.0)),
-        Scalar("selu", lambda x: 1.0507009873554805 * _elu(1.6732632423543772)(x), (0.0, 1.7580993408473773)),
+        Scalar("celu", _elu(1.0), (0.0, 1.0), cancels=1.0),
+        Scalar("selu", lambda x: SELU * _elu(1.6732632423543772)(x), (0.0, 1.7580993408473773), cancels=1.76),
         Scalar("softplus", lambda x: np.logaddexp(x, 0), (0.0, 1.0)),
         Scalar("softsign", lambda x: x / (1 + np.abs(x)), (0.0, 1.0)),
         Scalar("squareplus", lambda x: (x + np.sqrt(x * x + 4)) / 2, (0.0, 1.0)),

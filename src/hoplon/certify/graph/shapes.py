@@ -11,7 +11,8 @@ from ..operators import pads_of, windows
 from .activations import array, refuse, times
 from .building import Place
 from .convolutions import opened, pair
-from .linear import Centred, Convolution, Scale
+from .linear import Scale
+from .means import Averaged, Centred
 from .nonlinear import MaxPool, NormPool
 
 L = keras.layers
@@ -21,13 +22,16 @@ def _nothing(layer: Any, x: Place) -> Place:
     return x
 
 
-def _by_itself(layer: Any, x: Place) -> Place:
-    """A layer that only moves values tells where each goes, when it is given their numbers; 0 stands for a zero."""
-    numbers = x.numbered[None].astype("float32") + 1
-    if x.numbered.size >= 2**24:
+def _by_itself(layer: Any, x: Place, factor: float = 1.0) -> Place:
+    """A layer that only moves values tells where each goes, when it is given their numbers; 0 stands for a zero.
+
+    `factor` is what it multiplies them with.
+    """
+    if x.numbered.size >= 2**22:
         raise refuse(layer, "so many values are not told apart", "Use smaller images.")
-    moved = np.asarray(keras.ops.convert_to_numpy(keras.ops.cast(layer(numbers), "float32")))[0]
-    return x.moved(moved.astype(np.int64) - 1)
+    numbers = keras.ops.convert_to_tensor(x.numbered[None] + 1, "float32")
+    moved = array(layer.call(numbers))[0] / factor  # not the layer itself, which may cast to half precision
+    return x.moved(np.rint(moved).astype(np.int64) - 1)
 
 
 def _shaped(layer: Any, x: Place) -> Place:
@@ -45,11 +49,7 @@ def _permute(layer: Any, x: Place) -> Place:
 
 
 def _shuffled(layer: Any, x: Place) -> Place:
-    kept, layer.k_coef_lip = layer.k_coef_lip, 1.0
-    try:
-        return times(_by_itself(layer, x), kept)
-    finally:
-        layer.k_coef_lip = kept
+    return times(_by_itself(layer, x, layer.k_coef_lip), layer.k_coef_lip)
 
 
 def nearest(layer: Any, x: Place) -> Place:
@@ -81,10 +81,9 @@ def _batch_normalization(layer: Any, x: Place) -> Place:
     factor = 1 / np.sqrt(array(layer.moving_variance) + layer.epsilon)
     if layer.scale:
         factor = factor * array(layer.gamma)
-    shift = -array(layer.moving_mean) * factor
-    if layer.center:
-        shift = shift + array(layer.beta)
-    return x.then(Scale(factor=factor.reshape(shape), bias=shift.reshape(shape)))
+    mean, beta = array(layer.moving_mean) * factor, array(layer.beta) if layer.center else 0.0
+    parts = np.abs(mean) + np.abs(beta)
+    return x.then(Scale(factor=factor.reshape(shape), bias=(beta - mean).reshape(shape), parts=parts.reshape(shape)))
 
 
 def along(axis: int, values: np.ndarray, rank: int) -> np.ndarray:
@@ -93,8 +92,9 @@ def along(axis: int, values: np.ndarray, rank: int) -> np.ndarray:
 
 
 def _batch_centering(layer: Any, x: Place) -> Place:
-    shift = along(layer.axis, array(layer.bias) - array(layer.moving_mean), len(x.shape))
-    return x.then(Scale(factor=np.asarray(layer.k_coef_lip), bias=layer.k_coef_lip * shift))
+    k, bias, mean = layer.k_coef_lip, array(layer.bias), array(layer.moving_mean)
+    shift, parts = (along(layer.axis, k * each, len(x.shape)) for each in (bias - mean, np.abs(bias) + np.abs(mean)))
+    return x.then(Scale(factor=np.asarray(k), bias=shift, parts=parts))
 
 
 def _layer_centering(layer: Any, x: Place) -> Place:
@@ -122,25 +122,46 @@ def _max_pooling(layer: Any, x: Place) -> Place:
     return pooled(layer, x, largest)
 
 
-def means(wide: Place, pool: Any, strides: Any, pads: Any, factor: float = 1.0) -> Place:
-    """Means of windows, over the pixels that lie on the map, times a factor."""
-    axes = list(zip(wide.shape[:2], pool, strides, pads))
-    counts = [inside(*axis) for axis in axes]
-    full = all((count == k).all() for count, k in zip(counts, pool))
-    kernel = np.full((*pool, 1, wide.shape[2]), factor / np.prod(pool) if full else factor)
-    options: Any = {"strides": strides, "pads": pads, "groups": wide.shape[2], "map": wide.shape[:2]}
-    y = wide.then(Convolution(kernel=kernel, **options))
-    return y if full else y.then(Scale(factor=1 / np.outer(*counts)[:, :, None]))
+def means(wide: Place, pool: Any, strides: Any, pads: Any, factor: float = 1.0, repeated: bool = False) -> Place:
+    """Means of windows, times a factor: over the pixels on the map, or over a border too that repeats its edge."""
+    axes = zip(wide.shape[:2], pool, strides, pads)
+    rows, columns = (window_means(*axis, repeated) for axis in axes)
+    return wide.then(Averaged(rows=factor * rows, columns=columns))
 
 
-def inside(size: int, pool: int, stride: int, pads: tuple[int, int]) -> np.ndarray:
-    """How many places of each window lie on the map, along one axis."""
-    starts = np.arange(windows(size, pool, stride, 1, pads)) * stride - pads[0]
-    return np.minimum(starts + pool, size) - np.maximum(starts, 0)
+def window_means(size: int, pool: int, stride: int, pads: tuple[int, int], repeated: bool) -> np.ndarray:
+    """The matrix that takes the mean of each window, along one axis. [windows, size]"""
+    starts = np.arange(windows(size, pool, stride, 1, pads))[:, None] * stride - pads[0]
+    places = starts + np.arange(pool)  # [windows, pool]
+    shown = np.clip(places, 0, size - 1)[:, :, None] == np.arange(size)
+    counted = repeated | (places >= 0) & (places < size)
+    return (shown & counted[:, :, None]).sum(axis=1) / np.maximum(1, counted.sum(axis=1, keepdims=True))
 
 
 def _average_pooling(layer: Any, x: Place) -> Place:
-    return pooled(layer, x, means)
+    def mean(wide: Place, pool: Any, strides: Any, pads: Any) -> Place:
+        return means(wide, pool, strides, pads, repeated=repeats_edge(layer, wide.shape, pool, strides, pads))
+
+    return pooled(layer, x, mean)
+
+
+def repeats_edge(layer: Any, shape: Any, pool: Any, strides: Any, pads: Any) -> bool:
+    """Whether a layer counts the edge of a map of this shape again where its windows leave the map.
+
+    Where `same` takes in more on one side than on the other, backends differ: it is seen from what this one does.
+    """
+    if all(before == after for before, after in pads):
+        return False
+    sample = np.random.Generator(np.random.Philox(0)).normal(size=(1, *shape)).astype("float32")
+    flat = sample if layer.input_spec.ndim == 4 else sample[:, :, 0]
+    last = layer.data_format == "channels_last"
+    found = array(layer.call(keras.ops.convert_to_tensor(flat if last else np.moveaxis(flat, -1, 1))))
+    off = []
+    for repeated in (False, True):
+        rows, columns = (window_means(*axis, repeated) for axis in zip(shape[:2], pool, strides, pads))
+        value = Averaged(rows=rows, columns=columns).apply(sample)
+        off.append(np.abs(value - (found if last else np.moveaxis(found, 1, -1)).reshape(value.shape)).max())
+    return bool(off[1] < off[0])
 
 
 def _scaled_average_pooling(layer: Any, x: Place) -> Place:

@@ -1,14 +1,17 @@
 """From a Keras model to nodes: its graph is followed from the input on; what no rule is for is refused, by name."""
 
-from collections.abc import Iterator, Mapping
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping
+from numbers import Real
 from typing import Any
 
 import keras
 import numpy as np
+from keras.ops import convert_to_tensor
 
 from ...core.errors import ModelError
 from . import activations, convolutions, joining, shapes
-from .activations import ASSUME, refuse
+from .activations import ASSUME, array, refuse
 from .building import Draft, Place
 from .network import Network
 from .node import Input
@@ -54,13 +57,33 @@ def checked(model: Any, assume: Mapping[str, float]) -> dict[str, float]:
     if len(model.inputs) != 1 or len(model.outputs) != 1:
         count = f"{len(model.inputs)} inputs and {len(model.outputs)} outputs"
         raise ModelError.expected("A certificate needs a model of one input and one output.", count)
-    names = {operation.name for operation in operations(model)}
+    if "float" not in str(model.inputs[0].dtype):
+        raise ModelError.expected(
+            "A certificate needs a model of real numbers: one of whole numbers rounds its input.",
+            f"an input of {model.inputs[0].dtype}",
+            "Give the Input dtype float32.",
+        )
+    require_own_call(model)
+    names = Counter(operation.name for operation in unique(operations(model)))
     for name, constant in assume.items():
         if name not in names:
             raise ModelError.expected(f"`assume` must name layers of the model: {', '.join(sorted(names))}.", name)
-        if not (isinstance(constant, (int, float)) and 0 <= constant < np.inf):
+        if names[name] > 1:
+            raise ModelError.expected("`assume` must name one layer.", f"{name}, of which there are {names[name]}")
+        if not (isinstance(constant, Real) and 0 <= constant < np.inf):
             raise ModelError.expected("`assume` must give a Lipschitz constant, 0 or more.", f"{name}: {constant!r}")
     return {name: float(constant) for name, constant in assume.items()}
+
+
+def require_own_call(model: Any) -> None:
+    """Raise for a model with a graph and a call of its own, which may compute something else than the graph."""
+    if not type(model).call.__module__.startswith("keras."):
+        raise refuse(model, "a model with a `call` of its own cannot be read", "Rebuild it from layers.")
+
+
+def unique(found: Iterable[Any]) -> list[Any]:
+    """Each thing once."""
+    return list({id(thing): thing for thing in found}.values())
 
 
 def operations(model: Any) -> Iterator[Any]:
@@ -118,14 +141,41 @@ def translated(operation: Any, node: Any, found: dict[int, Place], draft: Draft,
     sources = [found[id(tensor)] for tensor in node.input_tensors]
     if isinstance(operation, keras.Model) and operation.name not in assumed:
         if not getattr(operation, "inputs", None):
-            raise refuse(operation, "a subclassed model cannot be read", "Rebuild it from layers.")
+            raise refuse(operation, "a subclassed model cannot be read", f"Rebuild it from layers. {ASSUME}")
+        require_own_call(operation)
+        require_plain_call(operation, node, sources)
         return followed(operation, sources, draft, assumed)
     draft.begin(operation)
     if operation.name in assumed:
-        return draft.add(Assumed(operation=operation, constant=assumed[operation.name]), *sources)
+        return taken_on_trust(operation, node, found, draft, assumed[operation.name])
     if isinstance(operation, keras.layers.Layer):
+        require_plain_call(operation, node, sources)
         return by_rule(operation, sources)
     return by_operation(operation, node, found)
+
+
+def taken_on_trust(operation: Any, node: Any, found: dict[int, Place], draft: Draft, constant: float) -> Place:
+    """The place of the value of a layer with an assumed constant, called as the model calls it."""
+    tensors = unique(node.input_tensors)
+
+    def run(*values: np.ndarray) -> np.ndarray:
+        given = {id(tensor): convert_to_tensor(value) for tensor, value in zip(tensors, values, strict=True)}
+        args, named = node.arguments.fill_in(given)
+        return array(operation(*args, **{**named, **({"training": False} if "training" in named else {})}))
+
+    out = fixed(operation, tuple(node.output_tensors[0].shape))
+    return draft.add(Assumed(run=run, out=out, constant=constant), *(found[id(tensor)] for tensor in tensors))
+
+
+def require_plain_call(layer: Any, node: Any, sources: list[Place]) -> None:
+    """Raise for a call with more than values, as with a mask; a model in inference overrides `training`."""
+    several = isinstance(layer, keras.Model) or type(layer) in joining.LAYERS
+    named = {key: value for key, value in node.arguments.kwargs.items() if key != "training"}
+    flat = keras.tree.flatten((node.arguments.args, named))
+    more = [str(value) for value in flat if not (keras.utils.is_keras_tensor(value) or value in (None, False))]
+    if more or (len(sources) != 1 and not several):
+        what = f"called with {', '.join(more)}" if more else f"called with {len(sources)} values"
+        raise refuse(layer, f"none where it is {what}", "Call it with a value alone, as in inference.")
 
 
 def by_rule(layer: Any, sources: list[Place]) -> Place:

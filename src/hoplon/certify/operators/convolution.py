@@ -138,12 +138,15 @@ def symbol_norm(kernel: np.ndarray, sizes: Sequence[int], strides: Sequence[int]
     taps, blocks = math.prod(kernel.shape[:2]), math.prod(strides)
     # symbols are sums of `taps` products, their Gram matrices sums over channels; a symbol's entries squared come to
     # at most `taps` times those of the kernel
-    terms = blocks * kernel.shape[2] + kernel.shape[3] + taps
+    terms = blocks * kernel.shape[2] + kernel.shape[3] + taps + 64  # 64 for the waves
     error = 8 * gamma(terms) * blocks * taps * float(np.square(kernel).sum())
     bound = 0.0
     for tall in symbols(kernel, sizes, strides, dilation):
         across = np.conj(tall.transpose(0, 2, 1))
         square = across @ tall if tall.shape[2] <= tall.shape[1] else tall @ across
+        if square.shape[1] == 1:  # numbers
+            bound = max(bound, float(square.real.max()) + error)
+            continue
         for i in np.argsort(-promise(square)):  # the most promising first: few others will exceed it
             bound = largest(square[i], error, bound)
     return math.sqrt(bound / blocks) * (1 + 4 * UNIT)

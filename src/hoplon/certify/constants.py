@@ -15,7 +15,8 @@ from keras import ops
 
 from ..core.errors import LabelError, ModelError, ShapeError
 from .graph import LayerBound, Network, translate
-from .graph.linear import Dense, Rearranged
+from .graph.activations import array
+from .graph.linear import COARSEST, Dense, Rearranged
 from .local import refined
 from .operators import UNIT
 from .results import Certificate
@@ -42,10 +43,15 @@ def slopes_of(network: Network) -> tuple[float, Array]:
 
 def doubt(network: Network) -> float:
     """How far the computed difference of two rows of the linear end may be from the true one."""
-    ends: Any = [node for node in network.nodes[network.tail :] if not isinstance(node, Rearranged)]
-    if len(ends) == 1 and isinstance(ends[0], Dense):
-        return 0.0  # the rows are its columns as they are
+    ends: Any = network.nodes[network.tail :]
+    if all(exact_rows(node) for node in ends) and sum(isinstance(node, Dense) for node in ends) == 1:
+        return 0.0  # the rows are a matrix' columns as they are
     return 4 * UNIT * sum(node.terms + 2 for node in ends) * float(np.prod([node.size() for node in ends]))
+
+
+def exact_rows(node: Any) -> bool:
+    """Whether a linear node's adjoint computes nothing on a unit vector: a matrix, or values moved and not added."""
+    return isinstance(node, Dense) or (isinstance(node, Rearranged) and node.copies <= 1)
 
 
 def radii(gaps: Array, labels: Array, slopes: Array) -> Array:
@@ -103,16 +109,21 @@ def batches(n: int, size: int) -> Iterator[slice]:
 
 
 AGREE = 20.0  # a sound translation differs by less than its rounding bound; convolutions by transforms by a few times
+UNITS = {"float64": FLOAT64, "float32": FLOAT32, "float16": 2.0**-11, "bfloat16": 2.0**-8}
 
 
 def require_same(model: keras.Model, network: Network, x: Array) -> None:
     """Raise unless the model and its translation agree on some images, up to rounding."""
-    said = np.asarray(ops.convert_to_numpy(ops.cast(model(x, training=False), "float32"))).astype(np.float64)
-    values = network.values(x)
-    allowed = AGREE * error(network, sizes(values), unit_of(model)).start
-    apart = np.sqrt(np.square(said - values[-1]).reshape(len(x), -1).sum(axis=1))
-    known = np.isfinite(apart)
-    if (apart[known] > allowed[known] + 1e-6).any():
+    given = ops.convert_to_tensor(x, model.inputs[0].dtype)
+    said, values, unit = array(model(given, training=False)), network.values(x), unit_of(model)
+    off = error(network, sizes(values), min(unit, COARSEST))
+    allowed = AGREE * off.start * (unit / min(unit, COARSEST))
+    with np.errstate(invalid="ignore"):
+        apart = np.sqrt(np.square(said - values[-1]).reshape(len(x), -1).sum(axis=1))
+    known = (off.reach > 0) & np.isfinite(values[-1]).reshape(len(x), -1).all(axis=1)
+    if unit > COARSEST:
+        known &= np.isfinite(apart)  # half precision overflows soon
+    if not (apart[known] <= allowed[known]).all():
         raise ModelError.expected(
             "A certificate needs the model's value to be what its layers say.",
             f"values that differ by {float(apart[known].max()):.3g}",
@@ -121,9 +132,11 @@ def require_same(model: keras.Model, network: Network, x: Array) -> None:
 
 
 def unit_of(model: keras.Model) -> float:
-    """The largest unit of rounding of any layer's computations."""
-    units = {"float64": FLOAT64, "float32": FLOAT32, "float16": 2.0**-11, "bfloat16": 2.0**-8}
-    return max((units.get(layer.compute_dtype, FLOAT32) for layer in model._flatten_layers()), default=FLOAT32)
+    """The largest unit of rounding of any layer's computations, and of what is given to the first."""
+    layers = [layer for layer in model._flatten_layers() if not isinstance(layer, keras.layers.InputLayer)]
+    unit = max(UNITS.get(kind, 1.0) for kind in {model.inputs[0].dtype, *(layer.compute_dtype for layer in layers)})
+    real = {keras.backend.standardize_dtype(ops.convert_to_tensor(weight).dtype) for weight in model.weights}
+    return unit if "float64" in real else max(unit, FLOAT32)  # JAX has no float64 unless it is told to
 
 
 @dataclass(frozen=True, eq=False)
@@ -131,7 +144,7 @@ class Reading:
     """What is read off a model once: its network, the trunk's constant, how fast logits part, and the table."""
 
     whole: Network  # to the model's own value
-    network: Network  # to the logits
+    network: Network  # up to the logits
     trunk: float
     slopes: Array  # [classes, classes]
     layers: list[LayerBound]
@@ -162,10 +175,10 @@ def certify_lipschitz(
     `reading` of the model, with its weights as they are, saves reading it again.
     """
     read = reading or Reading.of(model, assume)
-    x = checked_images(x, read.whole.input_shape)
+    network, classes = read.network, read.network.output_shape[0]
+    x = checked_images(x, network.input_shape)
     if len(x):
         require_same(model, read.whole, x[: min(len(x), 16)])
-    network, classes = read.network, read.network.output_shape[0]
     labels = checked_labels(y, len(x), classes)
     parts = []
     for part in batches(len(x), batch_size):
@@ -178,10 +191,9 @@ def certify_lipschitz(
     )
     finite = np.isfinite(logits).all(axis=1)
     predictions = np.where(finite, logits.argmax(axis=1) if classes else 0, -1)
-    conditions = tuple(f"the constant {k:g} of {name} is assumed" for name, k in network.assumed.items())
     return Certificate(
         radius=radius, executed=executed, correct=predictions == labels, predictions=predictions,
-        lipschitz=read.trunk, layers=read.layers, conditions=conditions,
+        lipschitz=read.trunk, layers=read.layers, conditions=network.conditions,
     )  # fmt: skip
 
 
@@ -193,6 +205,7 @@ def one_batch(read: Reading, x: Array, labels: Array, unit: float) -> tuple[Arra
     exact, executed = error(read.network, lengths, FLOAT64), error(read.network, lengths, unit)
     certain = gaps - 2**0.5 * exact.start[:, None]
     radius = radii(certain, labels, read.slopes)
-    radius = refined(read.network, values, certain, labels, radius)
+    radius = refined(read.network, values, certain, labels, radius, doubt(read.network))
     lasting = gaps - 2**0.5 * (exact.start + executed.start)[:, None]
-    return radius, radii(lasting, labels, read.slopes + 2**0.5 * executed.slope), logits
+    alike = radii(lasting, labels, read.slopes + 2**0.5 * executed.slope)
+    return radius, np.fmin(alike, executed.reach), logits

@@ -9,7 +9,7 @@ import numpy as np
 
 import hoplon
 
-from ..certify import Smoothing
+from ..certify import Smoothing, certify_linear
 from ..core import backend, registry
 from ..core.classifier import Classifier
 from ..core.digests import array_digest
@@ -55,7 +55,7 @@ class Job:
             return (self.method,)
         if isinstance(self.prover.reading, str):
             return ("smoothing",)
-        return ("lipschitz",)
+        return ("lipschitz", "linear") if self.prover.neurons <= SMALL else ("lipschitz",)
 
     @property
     def features(self) -> int:
@@ -144,8 +144,6 @@ def _lipschitz(job: Job, ids: np.ndarray, x: np.ndarray, y: np.ndarray) -> Table
 
 
 def _linear(job: Job, ids: np.ndarray, x: np.ndarray, y: np.ndarray) -> Table:
-    from ..certify.linear import certify_linear
-
     found = certify_linear(
         job.classifier.model, x, y, norm=job.norm, bounds=job.classifier.bounds, assume=dict(job.assume) or None,
         batch_size=job.batch_size,

@@ -1,6 +1,8 @@
 """Prove it: bounds that hold for every input, and the radii that follow."""
 
 from .certificate import bounds, certify, lipschitz
+from .constants import certify_lipschitz
+from .linear import certify_linear
 from .results import Certificate
 from .smoothing import Smoothing
 from .training import CertifiedAccuracy, RefreshBounds
@@ -12,5 +14,7 @@ __all__ = [
     "Smoothing",
     "bounds",
     "certify",
+    "certify_linear",
+    "certify_lipschitz",
     "lipschitz",
 ]

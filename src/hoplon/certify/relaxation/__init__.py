@@ -1,0 +1,1 @@
+"""Bounds of a network's values over a ball of inputs: by intervals forwards, by linear functions backwards."""

@@ -251,7 +251,9 @@ def test_a_model_of_half_precision_trains_and_is_saved(dtype, tmp_path):
     y = model.predict(x, verbose=0)
     model.save(tmp_path / "m.keras")
     for other in (keras.models.load_model(tmp_path / "m.keras"), model.vanilla_export()):
-        np.testing.assert_allclose(np.asarray(other.predict(x, verbose=0), "float32"), np.asarray(y, "float32"), atol=0.02)
+        np.testing.assert_allclose(
+            np.asarray(other.predict(x, verbose=0), "float32"), np.asarray(y, "float32"), atol=0.02
+        )
 
 
 @pytest.mark.parametrize(

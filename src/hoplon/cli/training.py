@@ -117,7 +117,9 @@ def train_and_save(
         for line in lines(result, seconds):
             click.echo(line)
         click.echo(f"Saved: {out / 'model.keras'}, and for programs without hoplon {out / 'vanilla.keras'}")
-        click.echo(f"To load: import keras, hoplon.lipschitz; model = keras.models.load_model({str(out / 'model.keras')!r})")
+        click.echo(
+            f"To load: import keras, hoplon.lipschitz; model = keras.models.load_model({str(out / 'model.keras')!r})"
+        )
 
 
 def require_same(folder: Folder, asked_for: dict[str, Any]) -> None:

@@ -36,7 +36,11 @@ class IntegratedGradients(Explainer):
     baseline: float = option(
         default=0.0, help="grey that the image is compared with, as a share of the input range: 0 is black", ge=0, le=1
     )
-    tolerance: float = option(default=1e-6, help="what may be missing from the sum, as a share of the largest logit (of any class) of image and baseline", gt=0)
+    tolerance: float = option(
+        default=1e-6,
+        help="what may be missing from the sum, as a share of the largest logit (of any class) of image and baseline",
+        gt=0,
+    )
     steps: int = option(default=3000, help="most gradients spent on cutting the path of an image", ge=4)
     nodes: int = option(default=3, help="Gauss-Legendre nodes of a piece", ge=2)
 

@@ -28,9 +28,21 @@ from . import (
 from .layers import *  # noqa: F403  every layer by its name
 from .model import *  # noqa: F403
 
-__all__ = [  # noqa: PLE0604
-    *("activations", "callbacks", "compute_layer_sv", "constraints", "initializers", "layers", "losses", "metrics"),
-    *("model", "normalizers", "regularizers", "training", "utils", "zoo"),
-    *layers.__all__,
-    *model.__all__,
+__all__ = [
+    "activations",
+    "callbacks",
+    "compute_layer_sv",
+    "constraints",
+    "initializers",
+    "layers",
+    "losses",
+    "metrics",
+    "model",
+    "normalizers",
+    "regularizers",
+    "training",
+    "utils",
+    "zoo",
 ]
+__all__ += layers.__all__
+__all__ += model.__all__

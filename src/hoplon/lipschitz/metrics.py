@@ -148,7 +148,12 @@ class BinaryProvableAvgRobustness(_Robustness):
     """
 
     def __init__(
-        self, lip_const: float = 1.0, negative_robustness: bool = False, name: str | None = None, dtype: Any = None
+        self,
+        lip_const: float = 1.0,
+        negative_robustness: bool = False,
+        reduction: str | None = None,
+        name: str | None = None,
+        dtype: Any = None,
     ) -> None:
         super().__init__({"lip_const": lip_const, "negative_robustness": negative_robustness}, reduction, name, dtype)
 

@@ -10,6 +10,7 @@ from keras import ops
 from ...core.errors import OptionError, ShapeError
 from ...core.signatures import inits, sign
 from ..coverage import coverage
+from .base import INNER
 
 # how numpy calls what fills each kind of border; zeros are marked -1 in an index of source pixels
 BORDERS = {"constant": "constant", "reflect": "reflect", "symmetric": "symmetric", "circular": "wrap"}
@@ -140,4 +141,4 @@ class PadConv2D(keras.layers.Conv2D):
         return {**super().get_config(), "padding": self.border}
 
 
-sign(PadConv2D, inits(PadConv2D))
+sign(PadConv2D, inits(PadConv2D), hidden=INNER)

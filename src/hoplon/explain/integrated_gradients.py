@@ -20,8 +20,9 @@ class IntegratedGradients(Explainer):
     `tolerance`; or until `steps` gradients are spent on looking for the cuts (the attributions themselves then cost
     `nodes` gradients a piece). The tolerance is a share of the largest logit, by magnitude and of any class, of image
     and baseline, for that is what rounding is relative to: not of f, nor of its rise, which may be much smaller. What
-    is missing still is never shared out: it is the `residual`. A NaN in a gradient counts as zero, and shows there. A single attribution is less exact than
-    the sum: where the path grazes a kink, the slope of the logit hardly changes and the cut lies a little beside it.
+    is missing still is never shared out: it is the `residual`. A NaN in a gradient counts as zero, and shows there. A
+    single attribution is less exact than the sum: where the path grazes a kink, the slope of the logit hardly changes
+    and the cut lies a little beside it.
 
     The extras, each [n]: `residual`, the sum of the attributions less the rise it should be, `complete`, whether
     that is within the tolerance, `value_baseline`, f at the baseline, and `pieces`, into how many the path was cut.

@@ -22,6 +22,7 @@ from hoplon import Classifier, zoo
 from hoplon.attacks import CarliniWagner
 from hoplon.certify import certify
 from hoplon.core.batches import Shuffled
+from hoplon.core.errors import HoplonError
 from hoplon.explain import Counterfactual
 from hoplon.explain.pictures import red_green
 from hoplon.lipschitz.callbacks import LossParamLog
@@ -110,7 +111,8 @@ def show(ax, picture: np.ndarray, title: str = "") -> None:
     picture = np.clip(picture, 0, 1)
     ax.imshow(picture[..., 0] if picture.shape[-1] == 1 else picture, cmap="gray", vmin=0, vmax=1)
     if title:
-        ax.set_title(title, fontsize=8)
+        heading = f"{ax.get_title()}\n" if ax.get_title() else ""  # of the column, over its first picture
+        ax.set_title(heading + title, fontsize=8)
 
 
 def explain(classifier: Classifier, chosen: zoo.Dataset, targets: np.ndarray, names: list[str], path: Path) -> None:
@@ -133,10 +135,18 @@ def draw_attack(chosen: zoo.Dataset, result, radius: np.ndarray, names: list[str
         difference = np.abs(result.x_adv[i] - chosen.x[i] / 255)
         show(row[0], chosen.x[i] / 255, names[chosen.y[i]])
         show(row[1], result.x_adv[i], names[result.predictions[i]])
-        far = f"{result.distance[i]:.2f}" if result.success[i] else "none found"
-        show(row[2], difference / max(float(difference.max()), 1e-12), f"certif: {radius[i]:.2f}, obs: {far}")
+        far = f"{result.distance[i]:.2g}" if result.success[i] else "none found"
+        show(row[2], difference / max(float(difference.max()), 1e-12), f"certif: {radius[i]:.2g}, obs: {far}")
     new.savefig(path, dpi=130)
     print(f"picture: {path}")
+
+
+def searches_by_steps(said: str) -> tuple[int, int]:
+    """6x8000 as (6, 8000)."""
+    searches, _, steps = said.partition("x")
+    if not (searches.isdecimal() and steps.isdecimal() and int(searches) and int(steps)):
+        raise argparse.ArgumentTypeError(f"expected SEARCHESxSTEPS, such as 4x250; received: {said}")
+    return int(searches), int(steps)
 
 
 def main() -> None:
@@ -148,12 +158,19 @@ def main() -> None:
     parser.add_argument("--rate", type=float, default=2e-3, help="learning rate of the first epoch; 1/50 at last")
     parser.add_argument("--batch-size", type=int, default=32)
     parser.add_argument("--limit", type=int, default=None, help="pictures of each split, all by default")
-    parser.add_argument("--cw", default="4x250", help="searches x steps of the attack; the source's: 6x8000")
+    parser.add_argument(
+        "--cw", type=searches_by_steps, default="4x250", help="searches x steps of the attack; the source's: 6x8000"
+    )
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--out", type=Path, default=Path("runs/hkr"))
     asked = parser.parse_args()
+    if asked.epochs < 1 or asked.width < 1 or asked.batch_size < 1:
+        parser.error("--epochs, --width and --batch-size must be 1 or more")
+    try:
+        train, test = (zoo.load(asked.data, split).scaled((0, 255))[: asked.limit] for split in ("train", "test"))
+    except HoplonError as error:
+        parser.error(str(error))
     asked.out.mkdir(parents=True, exist_ok=True)
-    train, test = (zoo.load(asked.data, split).scaled((0, 255))[: asked.limit] for split in ("train", "test"))
     names = list(test.class_names)
 
     model = learn(train, test, asked)
@@ -176,7 +193,7 @@ def main() -> None:
     explain(classifier, chosen, chosen.y, names, asked.out / "why.png")
     explain(classifier, chosen, np.array(WHY_NOT)[chosen.y % 10], names, asked.out / "why_not.png")
 
-    searches, steps = map(int, asked.cw.split("x"))
+    searches, steps = asked.cw
     result = CarliniWagner(rounds=searches, steps=steps)(classifier, chosen.x / 255, chosen.y)
     print("class            margin/2   certificate   attack")
     for i, y in enumerate(chosen.y):

@@ -110,6 +110,7 @@ def test_a_residual_layer_that_stretches_is_seen():
     model = chained((3,), layer)
     layer.refresh()
     layer.wbar.assign(2 * layer.wbar / np.linalg.norm(layer.wbar))
+    layer.stored_mark.assign(layer.mark())  # else it would not count as stored
     assert bounds(model)[0].bound == pytest.approx(7.0, rel=1e-5)
 
 

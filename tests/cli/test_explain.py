@@ -109,6 +109,8 @@ def test_a_model_on_other_bytes_and_an_unwritable_place_are_one_line(capfd, mode
     assert (code, err.count("\n")) == (2, 1)
     assert "declared bounds" in err
     assert run(capfd, *arguments, "--rescale", "--out", tmp_path / "out", "--quiet")[0] == 0
+    code, out, _ = run(capfd, *arguments, "--rescale", "--out", tmp_path / "out")
+    assert out.splitlines()[0].startswith("WARN RANGE: The images use only 0.0% of the declared range [0, 1].")
     (tmp_path / "file").write_text("x")
     code, _, err = run(capfd, *arguments, "--rescale", "--out", tmp_path / "file")
     assert (code, err.count("\n")) == (2, 1)

@@ -2,6 +2,7 @@
 
 import csv
 import json
+import pathlib
 import subprocess
 import sys
 
@@ -57,6 +58,35 @@ def test_the_same_command_again_goes_on(capfd, folder):
     assert "clean accuracy" in out
     assert "Certified accuracy" in out
     assert (folder / "history.csv").read_text() == before  # nothing was trained again
+    how = out.splitlines()[-1].removeprefix("To load: ")
+    done = subprocess.run([sys.executable, "-c", f"{how}; print(model.name)"], capture_output=True, text=True)
+    assert (done.returncode, done.stdout) == (0, "compact\n"), done.stderr
+
+
+def test_what_is_begun_is_said_before_the_first_epoch(capfd, tmp_path):
+    code, _, err = run(capfd, *RUN, "--recipe", "mnist-0.3", "--out", tmp_path / "new")
+    assert code == 0
+    begun, epoch = err.splitlines()[-2:]
+    assert begun.startswith("compact, ")
+    assert "100 images in batches of 256, tested on 100 after each of 1 epochs; the first one compiles" in begun
+    assert epoch.startswith("epoch 1: ")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (("--epochs", "0"), "--epochs, --width and --batch-size must be 1 or more"),
+        (("--cw", "foo"), "expected SEARCHESxSTEPS, such as 4x250; received: foo"),
+        (("--data", "nosuch"), "nosuch"),
+    ],
+)
+def test_the_example_tells_wrong_options_in_a_line(arguments, words, tmp_path):
+    program = pathlib.Path(__file__).parents[2] / "examples" / "04_hkr_certificates.py"
+    command = [sys.executable, str(program), *arguments, "--out", str(tmp_path / "out")]
+    done = subprocess.run(command, capture_output=True, text=True)
+    assert done.returncode == 2
+    assert words in done.stderr.splitlines()[-1]
+    assert "Traceback" not in done.stderr
 
 
 @pytest.mark.parametrize(

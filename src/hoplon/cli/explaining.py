@@ -7,6 +7,7 @@ from typing import Any
 import click
 import numpy as np
 
+from ..audit import preflight
 from ..audit.pictures import as_unit, to_png
 from ..audit.plan import sample
 from ..audit.running import load_classifier, load_data
@@ -42,10 +43,15 @@ def explain_and_save(
     whole = load_data(data, split, None if rescale else bounds, size)
     ids = one_of_each(whole.y, images, seed)
     chosen = whole[ids]
+    declared = bounds is not None
     bounds = bounds or chosen.bounds
     chosen = chosen.scaled(bounds) if rescale else chosen
     classifier, _ = load_classifier(model, bounds)
     targets = targets_of(target, chosen, classifier.logits(classifier.checked_images(chosen.x), batch_size))
+    if not quiet:
+        some = whole[np.sort(sample(len(whole), min(len(whole), preflight.GLANCE), seed))]
+        for line in _glance(classifier, some.scaled(bounds) if rescale else some, declared):
+            click.echo(line)
     with counting(method.name, quiet) as progress:
         result = method(classifier, chosen.x, targets, seed=seed, ids=ids, batch_size=batch_size, progress=progress)
     _save(result, chosen, ids, classifier, out)
@@ -53,6 +59,15 @@ def explain_and_save(
         for line in _lines(result, classifier):
             click.echo(line)
         click.echo(f"Saved: {out / 'explanation.png'}, {out / 'explanation.npz'}, {out / 'result.json'}")
+
+
+def _glance(classifier: Any, images: Any, declared: bool) -> list[str]:
+    """What is wrong with range or labels: an explanation in another range explains another model."""
+    labels = np.asarray(images.y)
+    if labels.min() < 0 or labels.max() >= classifier.num_classes:  # an image may be explained without a label
+        return []
+    found = preflight.glance(classifier, images.x, labels, declared)
+    return [f"{f.status.upper()} {f.id}: {f.message} {f.remedy}".rstrip() for f in found if f.status != "pass"]
 
 
 def one_of_each(labels: np.ndarray, count: int, seed: int) -> np.ndarray:

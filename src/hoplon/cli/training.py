@@ -117,6 +117,9 @@ def train_and_save(
         for line in lines(result, seconds):
             click.echo(line)
         click.echo(f"Saved: {out / 'model.keras'}, and for programs without hoplon {out / 'vanilla.keras'}")
+        click.echo(
+            f"To load: import keras, hoplon.lipschitz; model = keras.models.load_model({str(out / 'model.keras')!r})"
+        )
 
 
 def require_same(folder: Folder, asked_for: dict[str, Any]) -> None:
@@ -153,10 +156,21 @@ def trained(folder: Folder, wanted: Any, training: Any, held_out: Any, seed: int
             bounds=(float(low), float(high)),
             seed=seed,
         )
+    if not quiet and recipes.done_epochs(model, wanted, len(training)) < wanted.epochs:
+        click.echo(plan(model, wanted, len(training), len(held_out)), err=True)
     x = training.x.astype(np.float32, copy=False)
     held = (held_out.x.astype(np.float32, copy=False), held_out.y)
     recipes.train(model, wanted, x, training.y, validation=held, seed=seed, callbacks=[Diary(folder, quiet)])
     return model
+
+
+def plan(model: Any, wanted: Any, images: int, held_out: int) -> str:
+    """What is about to be done, before the first epoch, most of whose time may be compilation."""
+    weights = sum(int(np.prod(w.shape)) for w in model.trainable_weights)
+    return (
+        f"{wanted.network}, {weights:,} weights, on {keras.backend.backend()}: {images} images in batches of "
+        f"{wanted.batch_size}, tested on {held_out} after each of {wanted.epochs} epochs; the first one compiles"
+    )
 
 
 def certified(model: Any, wanted: Any, data: Any) -> dict[str, Any]:

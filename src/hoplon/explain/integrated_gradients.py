@@ -17,10 +17,12 @@ class IntegratedGradients(Explainer):
 
     Multiplied by image - baseline, it sums to f(image) - f(baseline), f the class's logit. The path is integrated by
     Gauss-Legendre over pieces, cut at the kinks of the network until each piece, and the sum, are right to
-    `tolerance` of the largest logit at either end; or until `steps` gradients are spent on looking for the cuts
-    (the attributions themselves then cost `nodes` gradients a piece). What is missing still is never shared out:
-    it is the `residual`. A NaN in a gradient counts as zero, and shows there. A single attribution is less exact than
-    the sum: where the path grazes a kink, the slope of the logit hardly changes and the cut lies a little beside it.
+    `tolerance`; or until `steps` gradients are spent on looking for the cuts (the attributions themselves then cost
+    `nodes` gradients a piece). The tolerance is a share of the largest logit, by magnitude and of any class, of image
+    and baseline, for that is what rounding is relative to: not of f, nor of its rise, which may be much smaller. What
+    is missing still is never shared out: it is the `residual`. A NaN in a gradient counts as zero, and shows there. A
+    single attribution is less exact than the sum: where the path grazes a kink, the slope of the logit hardly changes
+    and the cut lies a little beside it.
 
     The extras, each [n]: `residual`, the sum of the attributions less the rise it should be, `complete`, whether
     that is within the tolerance, `value_baseline`, f at the baseline, and `pieces`, into how many the path was cut.
@@ -35,7 +37,11 @@ class IntegratedGradients(Explainer):
     baseline: float = option(
         default=0.0, help="grey that the image is compared with, as a share of the input range: 0 is black", ge=0, le=1
     )
-    tolerance: float = option(default=1e-6, help="what may be missing, as a share of the largest logit", gt=0)
+    tolerance: float = option(
+        default=1e-6,
+        help="what may be missing from the sum, as a share of the largest logit (of any class) of image and baseline",
+        gt=0,
+    )
     steps: int = option(default=3000, help="most gradients spent on cutting the path of an image", ge=4)
     nodes: int = option(default=3, help="Gauss-Legendre nodes of a piece", ge=2)
 

@@ -26,8 +26,8 @@ ROWS = 256  # basis vectors at a time
 
 def kernel_of(layer: Any) -> np.ndarray:
     """The kernel a layer computes with, projected where it is one of ours; the layer stays as it is."""
-    kernel = ops.convert_to_tensor(layer.kernel)
-    return ops.convert_to_numpy(layer.exact(kernel) * layer.k_coef_lip if isinstance(layer, Reparametrised) else kernel)
+    kernel = layer.projection() if isinstance(layer, Reparametrised) else ops.convert_to_tensor(layer.kernel)
+    return ops.convert_to_numpy(ops.cast(kernel, "float32"))
 
 
 def linear_part(layer: Any) -> Any:

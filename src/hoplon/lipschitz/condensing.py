@@ -9,6 +9,8 @@ from typing import Any
 import keras
 
 from .export import vanillaModel
+from .layers.base import Lipschitz
+from .losses.base import say_unlearned
 
 
 def reparametrised(model: keras.Model) -> list[Any]:
@@ -46,15 +48,49 @@ def condense(model: keras.Model) -> None:
         layer.condense()
 
 
-class Condensable:
+def constants(model: keras.Model) -> tuple[float, ...]:
+    """The constants of its layers, which a compiled step was traced with."""
+    return tuple(layer.k_coef_lip for layer in model._flatten_layers() if isinstance(layer, Lipschitz))
+
+
+class Recompiled:
+    """What Keras asks of a model class with a `compile` of its own; named before the Keras class."""
+
+    def compile_from_config(self, config: Any) -> None:
+        """Compile as a saved model was, with variables for the optimiser where the weights are there."""
+        self.compile(**keras.saving.deserialize_keras_object(config))  # type: ignore[attr-defined]
+        if self.built:  # type: ignore[attr-defined]
+            self.optimizer.build(self.trainable_variables)  # type: ignore[attr-defined]
+
+    def get_compile_config(self) -> Any:
+        """What `compile` was given; Keras asks for it beside `compile_from_config`."""
+        return super().get_compile_config()  # type: ignore[misc]
+
+
+class Condensable(Recompiled):
     """`refresh`, `condense` and `vanilla_export` for a Keras model class named after it.
 
-    `fit`, `evaluate` and `predict` store the projections first: an evaluation projects each kernel once.
+    `fit`, `evaluate` and `predict` store the projections first: an evaluation projects each kernel once. Steps that
+    were compiled with other constants of the layers are compiled anew.
     """
 
     def refresh(self) -> None:
         """Store the projection of every kernel as it is now."""
         refresh(self)
+        now = constants(self)  # type: ignore[arg-type]
+        if now != getattr(self, "traced_constants", now):
+            self.forget_steps()
+        self.traced_constants = now
+
+    def compile(self, optimizer: Any = "rmsprop", loss: Any = None, *args: Any, **options: Any) -> None:
+        """As Keras does; a loss whose margins are not learned by this class of model is warned of."""
+        if not hasattr(self, "optim_margin"):
+            say_unlearned(loss, self.name)  # type: ignore[attr-defined]
+        super().compile(optimizer, loss, *args, **options)  # type: ignore[misc]
+
+    def forget_steps(self) -> None:
+        """Have the steps of `fit`, `evaluate` and `predict` traced anew: the graph is another."""
+        self.train_function = self.test_function = self.predict_function = None
 
     def condense(self) -> None:
         """Make every projected kernel the kernel itself, so that the optimiser goes on from there."""

@@ -26,11 +26,12 @@ class SpectralInitializer(keras.initializers.Initializer):
         self.base_initializer = keras.initializers.get(base_initializer)
 
     def __call__(self, shape: Any, dtype: Any = None) -> Any:
-        base = self.base_initializer(shape, dtype=dtype)
+        drawn = "float32" if dtype in ("float16", "bfloat16") else dtype  # no backend orthogonalises in half precision
+        base = self.base_initializer(shape, dtype=drawn)
         matrix = keras.ops.reshape(base, (-1, shape[-1]))
         orthogonal = self.eps_bjorck is not None and self.beta_bjorck is not None
         w = capped(bjorck(matrix) if orthogonal else spectral(matrix))
-        return keras.ops.reshape(w, shape) * self.k_coef_lip
+        return keras.ops.cast(keras.ops.reshape(w, shape) * self.k_coef_lip, dtype or base.dtype)
 
     def get_config(self) -> dict[str, Any]:
         return {

@@ -9,11 +9,11 @@ from typing import Any
 
 import keras
 
-from .condensing import Condensable
+from .condensing import Condensable, Recompiled
 from .losses.base import give_state, has_shapes, holds, scheduled_losses
 
 
-class HoldsLoss:
+class HoldsLoss(Recompiled):
     """Mixin for a Keras model class, named before it: takes the state of its loss in when it is compiled.
 
     A model class with a `call` of its own is `class Mine(HoldsLoss, keras.Model)`: Keras makes LossVariableModel a
@@ -31,16 +31,6 @@ class HoldsLoss:
         """Take a loss's state in; a Sequential that has no shapes yet does it when it is built."""
         if has_shapes(self):  # type: ignore[arg-type]
             give_state(self, loss, self.optim_margin)  # type: ignore[arg-type]
-
-    def compile_from_config(self, config: Any) -> None:
-        """Compile as a saved model was, with variables for the optimiser where the weights are there."""
-        self.compile(**keras.saving.deserialize_keras_object(config))
-        if self.built:  # type: ignore[attr-defined]
-            self.optimizer.build(self.trainable_variables)  # type: ignore[attr-defined]
-
-    def get_compile_config(self) -> Any:
-        """What `compile` was given; Keras asks for it beside `compile_from_config`."""
-        return super().get_compile_config()  # type: ignore[misc]
 
     def compute_loss(
         self, x: Any = None, y: Any = None, y_pred: Any = None, sample_weight: Any = None, training: bool = True

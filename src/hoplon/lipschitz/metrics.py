@@ -4,7 +4,8 @@ These metrics trust `lip_const`: they certify nothing by themselves, and a const
 wrong. `hoplon.certify` computes constants and radii from the weights, in float64, and refuses what it does not know.
 Radii are in units of the network's input, in the L2 norm.
 
-They are means over examples, whatever the batches. A tie, NaN or a wrong answer is not robust.
+They are means over examples, whatever the batches. A tie, NaN or a wrong answer is not robust. `reduction` is an
+argument of the reference work, whose metrics are losses: it is checked, and the mean is the mean.
 """
 
 from typing import Any
@@ -12,9 +13,12 @@ from typing import Any
 import keras
 from keras import ops
 
+from ..core.errors import OptionError
 from .losses import formulas
 from .losses.kantorovich import require_positive
 from .losses.labels import one_hot, one_of_many
+
+REDUCTIONS = (None, "none", "auto", "sum", "sum_over_batch_size", "mean", "mean_with_sample_weight")
 
 
 def class_radius(labels: Any, logits: Any, lip_const: float, disjoint_neurons: bool) -> Any:
@@ -35,8 +39,10 @@ def sign_radius(labels: Any, logits: Any, lip_const: float) -> Any:
 class _Robustness(keras.metrics.Mean):
     """Mean over examples of what `measure` gives; the arguments in `options` are the configuration."""
 
-    def __init__(self, options: dict[str, Any], name: str | None, dtype: Any) -> None:
+    def __init__(self, options: dict[str, Any], reduction: str | None, name: str | None, dtype: Any) -> None:
         require_positive(lip_const=options["lip_const"])
+        if reduction not in REDUCTIONS:
+            raise OptionError.expected(f"`reduction` must be one of {', '.join(map(str, REDUCTIONS))}.", reduction)
         super().__init__(name=name or type(self).__name__, dtype=dtype)
         self.options = options
 
@@ -67,11 +73,12 @@ class CategoricalProvableRobustAccuracy(_Robustness):
         epsilon: float = 36 / 255,
         lip_const: float = 1.0,
         disjoint_neurons: bool = True,
+        reduction: str | None = None,
         name: str | None = None,
         dtype: Any = None,
     ) -> None:
         options = {"epsilon": epsilon, "lip_const": lip_const, "disjoint_neurons": disjoint_neurons}
-        super().__init__(options, name, dtype)
+        super().__init__(options, reduction, name, dtype)
 
     def measure(self, labels: Any, logits: Any) -> Any:
         radii = class_radius(labels, logits, self.options["lip_const"], self.options["disjoint_neurons"])
@@ -89,9 +96,14 @@ class BinaryProvableRobustAccuracy(_Robustness):
     """
 
     def __init__(
-        self, epsilon: float = 36 / 255, lip_const: float = 1.0, name: str | None = None, dtype: Any = None
+        self,
+        epsilon: float = 36 / 255,
+        lip_const: float = 1.0,
+        reduction: str | None = None,
+        name: str | None = None,
+        dtype: Any = None,
     ) -> None:
-        super().__init__({"epsilon": epsilon, "lip_const": lip_const}, name, dtype)
+        super().__init__({"epsilon": epsilon, "lip_const": lip_const}, reduction, name, dtype)
 
     def measure(self, labels: Any, logits: Any) -> Any:
         radii = sign_radius(labels, logits, self.options["lip_const"])
@@ -113,11 +125,12 @@ class CategoricalProvableAvgRobustness(_Robustness):
         lip_const: float = 1.0,
         disjoint_neurons: bool = True,
         negative_robustness: bool = False,
+        reduction: str | None = None,
         name: str | None = None,
         dtype: Any = None,
     ) -> None:
         options = {"lip_const": lip_const, "disjoint_neurons": disjoint_neurons}
-        super().__init__({**options, "negative_robustness": negative_robustness}, name, dtype)
+        super().__init__({**options, "negative_robustness": negative_robustness}, reduction, name, dtype)
 
     def measure(self, labels: Any, logits: Any) -> Any:
         radii = class_radius(labels, logits, self.options["lip_const"], self.options["disjoint_neurons"])
@@ -135,9 +148,14 @@ class BinaryProvableAvgRobustness(_Robustness):
     """
 
     def __init__(
-        self, lip_const: float = 1.0, negative_robustness: bool = False, name: str | None = None, dtype: Any = None
+        self,
+        lip_const: float = 1.0,
+        negative_robustness: bool = False,
+        reduction: str | None = None,
+        name: str | None = None,
+        dtype: Any = None,
     ) -> None:
-        super().__init__({"lip_const": lip_const, "negative_robustness": negative_robustness}, name, dtype)
+        super().__init__({"lip_const": lip_const, "negative_robustness": negative_robustness}, reduction, name, dtype)
 
     def measure(self, labels: Any, logits: Any) -> Any:
         radii = sign_radius(labels, logits, self.options["lip_const"])

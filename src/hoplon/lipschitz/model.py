@@ -1,16 +1,15 @@
 """Containers for Lipschitz layers: Keras' own, with a constant, and with what they can do as a whole."""
 
-import warnings
 from collections.abc import Iterable
 from typing import Any
 
 import keras
 
-from ..core.errors import OptionError
+from ..core.caution import caution
 from .condensing import Condensable
 from .export import is_graph, vanillaModel
 from .known import is_disjoint, is_known
-from .layers.base import Lipschitz
+from .layers.base import Lipschitz, require_constant
 from .loss_model import LossVariableModel, LossVariableSequential
 
 __all__ = ["LossVariableModel", "LossVariableSequential", "Model", "Sequential", "vanillaModel"]
@@ -20,10 +19,7 @@ def say_unknown(model: Any, layers: Iterable[Any]) -> None:
     """Warn of layers that are not known to be 1-Lipschitz, by name."""
     names = [f"{layer.name} ({type(layer).__name__})" for layer in layers]
     if names:
-        warnings.warn(
-            f"{model.name} has layers not known to be 1-Lipschitz: {', '.join(names)}. Its constant is not known.",
-            stacklevel=3,
-        )
+        caution(f"{model.name} has layers not known to be 1-Lipschitz: {', '.join(names)}. Its constant is not known.")
 
 
 def in_order(layers: Iterable[Any]) -> list[Any]:
@@ -48,8 +44,7 @@ class Sequential(Condensable, keras.Sequential):
     def __init__(
         self, layers: Any = None, name: str | None = None, k_coef_lip: float = 1.0, trainable: bool = True
     ) -> None:
-        if not k_coef_lip > 0:
-            raise OptionError.expected("`k_coef_lip` must be positive.", k_coef_lip)
+        require_constant("k_coef_lip", k_coef_lip)
         super().__init__(trainable=trainable, name=name)
         self.k_coef_lip, self.told = float(k_coef_lip), ()
         for layer in layers or ():
@@ -61,6 +56,7 @@ class Sequential(Condensable, keras.Sequential):
     def add(self, layer: Any, rebuild: bool = True) -> None:
         """Append a layer; the constant is distributed anew."""
         super().add(layer, rebuild=False)
+        self.forget_steps()
         self._changed()
         if rebuild:
             self._maybe_rebuild()
@@ -68,6 +64,7 @@ class Sequential(Condensable, keras.Sequential):
     def pop(self, rebuild: bool = True) -> Any:
         """Remove and return the last layer; the constant is distributed anew."""
         layer = super().pop(rebuild=rebuild)
+        self.forget_steps()
         self.set_klip_factor(self.k_coef_lip)
         return layer
 
@@ -79,9 +76,8 @@ class Sequential(Condensable, keras.Sequential):
         self.told = (*self.told, *(layer.name for layer in unknown))
 
     def set_klip_factor(self, klip_factor: float) -> None:
-        """Set the constant of the whole, k^(1/n) for each Lipschitz layer; before `compile`."""
-        if not klip_factor > 0:
-            raise OptionError.expected("`klip_factor` must be positive.", klip_factor)
+        """Set the constant of the whole, k^(1/n) for each Lipschitz layer."""
+        require_constant("klip_factor", klip_factor)
         self.k_coef_lip = float(klip_factor)
         ours = [layer for layer in in_order(self.layers) if isinstance(layer, Lipschitz)]
         for layer in ours:

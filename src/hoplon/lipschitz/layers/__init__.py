@@ -3,6 +3,8 @@
 from .activations import FullSort, GroupSort, GroupSort2, Householder, MaxMin, PReLUlip
 from .affine import AffineResidualConv2D
 from .aol import AOLConv2D, AOLDense
+from .base import Lipschitz as LipschitzLayer  # noqa: F401  the reference's name, for isinstance
+from .base import Reparametrised as Condensable  # noqa: F401
 from .centering import BatchCentering, LayerCentering
 from .convolution import FrobeniusConv2D, SpectralConv1D, SpectralConv2D, SpectralDepthwiseConv2D
 from .dense import FrobeniusDense, SpectralDense

@@ -97,6 +97,8 @@ class GroupSort(OfOperations, Lipschitz, keras.layers.Layer):
 class GroupSort2(GroupSort):
     """`GroupSort` of pairs."""
 
+    unshown = ("n",)
+
     def __init__(self, data_format: str | None = None, k_coef_lip: float = 1.0, **options: Any) -> None:
         super().__init__(**{"n": 2, "data_format": data_format, "k_coef_lip": k_coef_lip, **options})
 
@@ -104,6 +106,8 @@ class GroupSort2(GroupSort):
 @keras.saving.register_keras_serializable(package="hoplon")
 class FullSort(GroupSort):
     """`GroupSort` of all channels."""
+
+    unshown = ("n",)
 
     def __init__(self, data_format: str | None = None, k_coef_lip: float = 1.0, **options: Any) -> None:
         super().__init__(**{"n": None, "data_format": data_format, "k_coef_lip": k_coef_lip, **options})
@@ -143,6 +147,8 @@ class PReLUlip(Lipschitz, keras.layers.PReLU):
 
     alpha is clipped where it is used, so that no weight set by hand or by an optimiser exceeds the constant.
     """
+
+    unshown = ("alpha_constraint",)
 
     def __init__(self, k_coef_lip: float = 1.0, **options: Any) -> None:
         options.pop("alpha_constraint", None)  # always ours

@@ -14,6 +14,7 @@ from keras import ops
 from ...core.errors import OptionError
 from .base import Lipschitz, Reparametrised
 from .convolution import Windows
+from .operations import wide
 from .operator_norm import OperatorNorm
 from .reshaped import ReshapedKernel
 
@@ -43,7 +44,7 @@ class WithIdentity:
 
     def mixed(self, kernel: Any) -> Any:
         """The mean of the identity and a kernel, by the learned share `sigmoid(gate)`."""
-        share = ops.sigmoid(ops.convert_to_tensor(self.gate))
+        share = ops.sigmoid(wide(ops.convert_to_tensor(self.gate)))
         return share * self.identity() + (1 - share) * kernel
 
     def norm_one(self, kernel: Any) -> Any:
@@ -61,8 +62,8 @@ class AffineResidualConv2D(
 
     stock = keras.layers.Conv2D
 
-    def __init__(self, filters: int, kernel_size: Any, **options: Any) -> None:
-        super().__init__(filters, kernel_size, **{"padding": "same", **options})
+    def __init__(self, filters: int, kernel_size: Any, *, padding: str = "same", **options: Any) -> None:
+        super().__init__(filters, kernel_size, padding=padding, **options)
         if self.padding != "same" or set(self.strides) | set(self.dilation_rate) | {self.groups} != {1}:
             raise OptionError.expected(
                 "AffineResidualConv2D keeps its input's shape: `padding` same, strides 1.", options

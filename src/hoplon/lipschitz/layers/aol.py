@@ -35,9 +35,9 @@ class AOLConv2D(Windows, Reparametrised, Lipschitz, keras.layers.Conv2D):
     stock = keras.layers.Conv2D
 
     def __init__(
-        self, filters: int, kernel_size: Any, strides: Any = (1, 1), padding: str = "same", **options: Any
+        self, filters: int, kernel_size: Any, strides: Any = (1, 1), padding: str = "same", *args: Any, **options: Any
     ) -> None:
-        super().__init__(filters, kernel_size, strides=strides, padding=padding, **options)
+        super().__init__(filters, kernel_size, strides, padding, *args, **options)
         if self.groups != 1 or any(rate != 1 for rate in self.dilation_rate):
             raise OptionError.expected(
                 "AOLConv2D needs `groups` and `dilation_rate` of 1.", (self.groups, self.dilation_rate)

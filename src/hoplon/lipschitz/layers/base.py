@@ -4,41 +4,69 @@
 optimiser left it, but through a projection that makes the layer Lipschitz. A new layer states its Keras parent and
 `norm_one`, the kernel's projection; all the rest is here.
 
-A reparametrised layer stores its projected kernel, `wbar`, beside a mark of the weights it was made of, `projected`.
-In training the projection is computed and differentiated. In inference `wbar` is used if it belongs to the weights as
-they are now, and the projection is computed otherwise: after an optimiser's step, `set_weights` or loading, and in a
-stateless call, nothing stale is ever used. `refresh()` stores the projection, so that inference costs one comparison.
+A reparametrised layer stores its projected kernel, `wbar`, beside a mark of it and of all it was made of. In training
+the projection is computed and differentiated. In inference `wbar` is used if it belongs to the weights as they are
+now, and the projection is computed otherwise: after an optimiser's step, `set_weights` or loading, and in a stateless
+call, nothing stale is ever used. `refresh()` stores the projection, so that inference costs one look at the weights.
+
+The mark is a checksum of the bits of the kernel, of what else the projection depends on, and of `wbar` itself, salted
+with the layer's options and its constant. So whatever is done to all that `get_weights` returns (scaling, absolute
+values, masks, flips, rounding, constants, a mean of two models, another order), `wbar` is taken for fresh only if it,
+the weights and the options are bit by bit what they were: else the marks agree by chance, once in 2^24 or less.
 """
 
+import math
 from collections.abc import Callable
-from typing import Any
+from typing import Any, ClassVar
+from zlib import crc32
 
 import keras
 from keras import ops
 
 from ...core.errors import OptionError
+from ...core.signatures import inits, sign
+from ..checksum import as_bytes, checksum
 from ..orthogonal import ROUNDING
+from .operations import wide
+
+HALF = {"float16": (2.0**-11, 2.0**-25), "bfloat16": (2.0**-8, 0.0)}  # rounding, relative and of the tiniest numbers
+REFUSED = ("lora_rank", "lora_alpha", "quantization_config")  # what would bypass the projection
+INNER = ("rank", "pool_dimensions", "pool_mode", "autocast")  # arguments of Keras' base classes that layers settle
+PLAIN = (bool, int, float, str, tuple)  # of a layer's attributes, its options
 
 
-def mark(weight: Any) -> Any:
-    """`w |w|`: by what a stored projection knows its weights again. Not linear: weights scaled or averaged, together
-    with all that was stored of them, would be mistaken for the ones it was made of.
-    """
-    value = ops.convert_to_tensor(weight)
-    return value * ops.abs(value)
+class BypassError(OptionError, NotImplementedError):
+    """Keras asks for a way around the projection; it skips such layers of a model that it quantizes, and warns."""
+
+
+def require_constant(name: str, k: float) -> None:
+    """OptionError for a Lipschitz constant that is none."""
+    if not 0 < k < math.inf:
+        raise OptionError.expected(f"`{name}` must be positive and finite.", k)
 
 
 class Lipschitz:
     """A layer with a Lipschitz constant of at most `k_coef_lip` in the L2 norm."""
 
+    shown_defaults: ClassVar[dict[str, Any]] = {}  # of arguments that a mixin sets without naming them
+    unshown: ClassVar[tuple[str, ...]] = ()  # arguments of parents that are settled
+
+    def __init_subclass__(cls, **options: Any) -> None:
+        """Show all arguments of a layer's mixins and Keras parent, and take them in that order."""
+        super().__init_subclass__(**options)
+        if issubclass(cls, keras.layers.Layer) and cls.__module__.startswith(__package__):
+            sign(cls, inits(cls), cls.shown_defaults, hidden=(*REFUSED, *INNER, *cls.unshown))
+
     def __init__(self, *args: Any, k_coef_lip: float = 1.0, **options: Any) -> None:
-        if not k_coef_lip > 0:
-            raise OptionError.expected("`k_coef_lip` must be positive.", k_coef_lip)
+        require_constant("k_coef_lip", k_coef_lip)
         super().__init__(*args, **options)
         self.k_coef_lip = float(k_coef_lip)
 
     def set_klip_factor(self, klip_factor: float) -> None:
-        """Set the constant; before `compile`, for a compiled step keeps the one it was traced with."""
+        """Set the constant. The models of `hoplon.lipschitz` trace their steps anew; a plain `keras.Model` that is
+        compiled keeps the constant it was traced with until it is compiled again.
+        """
+        require_constant("klip_factor", klip_factor)
         self.k_coef_lip = float(klip_factor)
 
     def get_config(self) -> dict[str, Any]:
@@ -68,6 +96,30 @@ class Reparametrised:
     k_coef_lip: float
     compute_dtype: str
 
+    def __init__(self, *args: Any, **options: Any) -> None:
+        given = [name for name in REFUSED if options.get(name) is not None]
+        if given:
+            self.refuse(given[0], options[given[0]])
+        super().__init__(*args, **options)
+        if isinstance(self.dtype_policy, keras.dtype_policies.QuantizedDTypePolicy):  # type: ignore[attr-defined]
+            self.refuse("dtype", self.dtype_policy.name)  # type: ignore[attr-defined]
+
+    def refuse(self, what: str, received: Any) -> None:
+        """Raise for what would be added to the projected kernel, or put in its place."""
+        raise BypassError.expected(
+            f"{type(self).__name__} has no `{what}`: weights that bypass the projection have no known norm.",
+            received,
+            "Export it as a stock layer first.",
+        )
+
+    def enable_lora(self, rank: int, *args: Any, **options: Any) -> None:
+        """Refused."""
+        self.refuse("enable_lora", f"rank {rank}")
+
+    def quantize(self, mode: Any = None, *args: Any, **options: Any) -> None:
+        """Refused; `quantize` of a model leaves such layers as they are."""
+        self.refuse("quantize", mode)
+
     def norm_one(self, kernel: Any) -> Any:
         """The kernel of an operator of norm at most 1, in float32 and up to its rounding."""
         raise NotImplementedError
@@ -81,20 +133,25 @@ class Reparametrised:
         return self.k_coef_lip
 
     def add_weight(self, *args: Any, **options: Any) -> Any:
-        """Weights keep their dtype under a half-precision policy: the projection is computed in float32."""
+        """Weights keep their dtype under a half-precision policy: the projection is computed in float32.
+
+        Weights of a half dtype are drawn in float32: no backend orthogonalises in half precision.
+        """
+        dtype = keras.backend.standardize_dtype(options.get("dtype") or self.variable_dtype)  # type: ignore[attr-defined]
+        if dtype in HALF and not args and options.get("initializer") is not None:
+            draw = keras.initializers.get(options["initializer"])
+            options["initializer"] = lambda shape, dtype: ops.cast(draw(shape, dtype="float32"), dtype)
         return super().add_weight(*args, **{"autocast": False, **options})  # type: ignore[misc]
 
     def build(self, input_shape: Any) -> None:
         super().build(input_shape)  # type: ignore[misc]
         self.built_on = tuple(input_shape)
         self.sources = [self.kernel, *self.add_parameters()]
-        options: Any = {"dtype": self.kernel.dtype, "trainable": False}
-        self.wbar = self.add_weight(shape=self.kernel.shape, initializer="zeros", name="wbar", **options)
-        never = keras.initializers.Constant(float("nan"))  # equals nothing: no projection is stored yet
-        self.projected = [
-            self.add_weight(shape=source.shape, initializer=never, name=f"projected_{source.name}", **options)
-            for source in self.sources
-        ]
+        never: Any = {"initializer": "zeros", "trainable": False}
+        self.wbar = self.add_weight(shape=self.kernel.shape, name="wbar", dtype=self.kernel.dtype, **never)
+        self.stored_mark = self.add_weight(shape=(4,), name="mark", dtype="float32", **never)
+        known = {k: v for k, v in vars(self).items() if not k.startswith("_") and isinstance(v, PLAIN)}
+        self.ways = repr(sorted((k, v) for k, v in known.items() if k not in ("name", "k_coef_lip")))
         if isinstance(self.activation, keras.layers.Layer) and not self.activation.built:
             self.activation.build(super().compute_output_shape(input_shape))  # type: ignore[misc]
 
@@ -107,19 +164,36 @@ class Reparametrised:
         """Make and return the weights, beside the kernel, that the projection depends on."""
         return []
 
+    def mark(self) -> Any:
+        """Of the weights, the stored projection and the options as they are now: four bytes, as floats."""
+        salt = crc32(f"{type(self).__name__} {self.kernel_scale()!r} {self.ways}".encode())
+        return as_bytes(checksum([*self.sources, self.wbar], salt))
+
     def fresh(self) -> Any:
         """Whether the stored projection is that of the weights as they are; a boolean tensor."""
-        pairs = zip(self.sources, self.projected, strict=True)
-        same = [ops.all(ops.equal(mark(a), ops.convert_to_tensor(b))) for a, b in pairs]
-        return same[0] if len(same) == 1 else ops.all(ops.stack(same))
+        return ops.all(ops.equal(self.mark(), ops.convert_to_tensor(self.stored_mark)))
+
+    def projection(self) -> Any:
+        """The projected kernel as it is stored, times the layer's constant, in the kernel's dtype.
+
+        In half precision it is made smaller by as much as rounding can add to the operator's norm: to that of its
+        reshaped kernel at most a share of the Frobenius norm, at a window's taps together the root of their number.
+        """
+        w = self.exact(wide(ops.convert_to_tensor(self.kernel))) * self.kernel_scale()
+        dtype = keras.backend.standardize_dtype(self.kernel.dtype)
+        if dtype in HALF:
+            share, tiny = HALF[dtype]
+            entries = share * ops.sqrt(ops.sum(ops.square(w))) + tiny * math.prod(w.shape) ** 0.5
+            added = entries * (math.prod(w.shape[:-2]) ** 0.5 / self.kernel_scale())
+            w = w * (ROUNDING / (1.0 + added))
+        return ops.cast(w, dtype)
 
     def weight(self, training: bool | None) -> Any:
         """The kernel of this call, in the compute dtype."""
-        kernel = ops.convert_to_tensor(self.kernel)
         if training:
-            w = self.norm_one(kernel) * self.kernel_scale()
+            w = self.norm_one(wide(ops.convert_to_tensor(self.kernel))) * self.kernel_scale()
         else:
-            w = either(self.fresh(), ops.convert_to_tensor(self.wbar), lambda: self.exact(kernel) * self.kernel_scale())
+            w = either(self.fresh(), ops.convert_to_tensor(self.wbar), self.projection)
         return ops.cast(w, self.compute_dtype)
 
     def finish(self, y: Any) -> Any:
@@ -137,15 +211,8 @@ class Reparametrised:
     def store_projection(self) -> None:
         """Bring what is derived from the weights up to date; nothing that training goes on from changes."""
         if not bool(self.fresh()):
-            self.wbar.assign(self.exact(ops.convert_to_tensor(self.kernel)) * self.kernel_scale())
-            for source, marked in zip(self.sources, self.projected, strict=True):
-                marked.assign(mark(source))
-
-    def set_klip_factor(self, klip_factor: float) -> None:
-        """Set the constant; before `compile`, for a compiled step keeps the one it was traced with."""
-        super().set_klip_factor(klip_factor)  # type: ignore[misc]
-        if self.built:  # type: ignore[attr-defined]
-            self.projected[0].assign(ops.full(self.kernel.shape, float("nan")))
+            self.wbar.assign(self.projection())
+            self.stored_mark.assign(self.mark())
 
     def condense(self) -> None:
         """Make the projected kernel the kernel, so that the optimiser goes on from an orthogonal one."""
@@ -157,7 +224,7 @@ class Reparametrised:
         every: dict[str, Any] = {}
         keras.layers.Layer.save_own_variables(self, every)
         for key, variable in every.items():
-            if not any(variable is derived for derived in (self.wbar, *self.projected)):
+            if not any(variable is derived for derived in (self.wbar, self.stored_mark)):
                 store[key] = variable
 
     def load_own_variables(self, store: Any) -> None:

@@ -22,7 +22,7 @@ def stock_shift(x: Any, axis: int, mean: Any, bias: Any, scale: float) -> Any:
     """`scale (x - mean + bias)` by one stock layer, on a symbolic tensor."""
     norm = keras.layers.BatchNormalization(axis=axis)
     norm.build(x.shape)
-    norm.moving_mean.assign(mean)
+    norm.moving_mean.assign(ops.copy(mean))  # never one buffer for two models: JAX gives it away
     norm.moving_variance.assign(ops.full(norm.gamma.shape, 1.0 - norm.epsilon))
     norm.gamma.assign(ops.full(norm.gamma.shape, scale))
     norm.beta.assign(scale * ops.convert_to_tensor(bias))

@@ -72,8 +72,10 @@ class SpectralConv1D(Windows, ReshapedKernel, Reparametrised, Lipschitz, keras.l
 
     stock = keras.layers.Conv1D
 
-    def __init__(self, filters: int, kernel_size: Any, strides: Any = 1, padding: str = "same", **options: Any) -> None:
-        super().__init__(filters, kernel_size, strides=strides, padding=padding, **options)
+    def __init__(
+        self, filters: int, kernel_size: Any, strides: Any = 1, padding: str = "same", *args: Any, **options: Any
+    ) -> None:
+        super().__init__(filters, kernel_size, strides, padding, *args, **options)
 
 
 @keras.saving.register_keras_serializable(package="hoplon")
@@ -90,9 +92,9 @@ class SpectralConv2D(OperatorNorm, Windows, ReshapedKernel, Reparametrised, Lips
     stock = keras.layers.Conv2D
 
     def __init__(
-        self, filters: int, kernel_size: Any, strides: Any = (1, 1), padding: str = "same", **options: Any
+        self, filters: int, kernel_size: Any, strides: Any = (1, 1), padding: str = "same", *args: Any, **options: Any
     ) -> None:
-        super().__init__(filters, kernel_size, strides=strides, padding=padding, **options)
+        super().__init__(filters, kernel_size, strides, padding, *args, **options)
 
 
 @keras.saving.register_keras_serializable(package="hoplon")
@@ -107,11 +109,11 @@ class SpectralDepthwiseConv2D(Windows, ReshapedKernel, Reparametrised, Lipschitz
         kernel_size: Any,
         strides: Any = (1, 1),
         padding: str = "same",
+        *args: Any,
         depthwise_initializer: Any = "orthogonal",
         **options: Any,
     ) -> None:
-        given = {"strides": strides, "padding": padding, "depthwise_initializer": depthwise_initializer}
-        super().__init__(kernel_size, **given, **options)
+        super().__init__(kernel_size, strides, padding, *args, depthwise_initializer=depthwise_initializer, **options)
 
     def blocks(self) -> int:
         return self.kernel.shape[-2]
@@ -130,9 +132,9 @@ class FrobeniusConv2D(Windows, Reparametrised, Lipschitz, keras.layers.Conv2D):
     stock = keras.layers.Conv2D
 
     def __init__(
-        self, filters: int, kernel_size: Any, strides: Any = (1, 1), padding: str = "same", **options: Any
+        self, filters: int, kernel_size: Any, strides: Any = (1, 1), padding: str = "same", *args: Any, **options: Any
     ) -> None:
-        super().__init__(filters, kernel_size, strides=strides, padding=padding, **options)
+        super().__init__(filters, kernel_size, strides, padding, *args, **options)
 
     def norm_one(self, kernel: Any) -> Any:
         return kernel * (self.factor() / ops.maximum(ops.sqrt(ops.sum(ops.square(kernel))), TINY))

@@ -16,6 +16,7 @@ from ...core.errors import OptionError, ShapeError
 from ..coverage import padding_before
 from ..fourier import fourier_bound
 from ..orthogonal import SHARP, TINY, gram_bound
+from .operations import wide
 
 ROUNDING = 1 - 2.0**-18  # for the sums of the symbols in float32
 WARM = 10  # steps of the power method when a projection is stored: one cold step is 6 % short
@@ -57,10 +58,10 @@ class OperatorNorm:
             raise ShapeError.expected("`scale` norm needs a map of known size.", sizes, "Use scale='coverage'.")
         super().build(input_shape)  # type: ignore[misc]
         if self.scale == "norm":
-            begin = keras.initializers.RandomNormal(seed=0)
-            shape = (1, *sizes, self.kernel.shape[2])
-            self.direction = self.add_weight(shape=shape, initializer=begin, trainable=False, name="direction")  # type: ignore[attr-defined]
-            self.slack = self.add_weight(shape=(), initializer="ones", trainable=False, name="slack")  # type: ignore[attr-defined]
+            begin, shape = keras.initializers.RandomNormal(seed=0), (1, *sizes, self.kernel.shape[2])
+            single: Any = {"trainable": False, "dtype": "float32"}
+            self.direction = self.add_weight(shape=shape, initializer=begin, name="direction", **single)  # type: ignore[attr-defined]
+            self.slack = self.add_weight(shape=(), initializer="ones", name="slack", **single)  # type: ignore[attr-defined]
 
     def factor(self) -> float:
         """None beforehand where the norm itself divides."""
@@ -82,7 +83,7 @@ class OperatorNorm:
         stale = not bool(self.fresh())  # type: ignore[attr-defined]
         super().refresh()  # type: ignore[misc]
         if self.scale == "norm" and stale:  # else a training that goes on from a file would not go on as it was
-            stored = OperatorNorm.exact(self, ops.convert_to_tensor(self.kernel))  # without what others mix in
+            stored = OperatorNorm.exact(self, wide(ops.convert_to_tensor(self.kernel)))  # without what others mix in
             for _ in range(WARM):
                 estimate = self.estimate(stored)
             self.slack.assign(1.0 / ops.maximum(estimate, TINY))

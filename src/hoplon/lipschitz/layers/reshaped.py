@@ -3,10 +3,11 @@
 Li et al. 2019 (arXiv:1911.00937), Serrurier et al. 2021 (arXiv:2006.06520).
 """
 
-from typing import Any
+from typing import Any, ClassVar
 
 from keras import ops
 
+from ...core.signatures import Shown
 from ..initializers import SpectralInitializer
 from ..orthogonal import ORTHOGONALIZERS, bjorck, capped, require_rko, spectral
 
@@ -22,6 +23,7 @@ class ReshapedKernel:
 
     kernel: Any
     initializer_option = "kernel_initializer"
+    shown_defaults: ClassVar[dict[str, Any]] = {"kernel_initializer": Shown("SpectralInitializer()")}
 
     def __init__(
         self,

@@ -15,6 +15,7 @@ from ..almost import convolution_bound, convolution_sums, dense_sums
 from ..orthogonal import spectral
 from .base import Lipschitz, Reparametrised
 from .convolution import Windows
+from .operations import wide
 
 SLOPES = ("relu", "relu6", "sigmoid", "tanh", "hard_sigmoid", "softplus", "elu", "linear")  # all within [0, 1]
 
@@ -79,8 +80,8 @@ class ResidualWindows:
     kernel: Any
     data_format: str
 
-    def __init__(self, filters: int, kernel_size: Any, **options: Any) -> None:
-        super().__init__(filters, kernel_size, **{"padding": "same", **options})  # type: ignore[call-arg]
+    def __init__(self, filters: int, kernel_size: Any, *, padding: str = "same", **options: Any) -> None:
+        super().__init__(filters, kernel_size, padding=padding, **options)  # type: ignore[call-arg]
         once = (self.strides, self.dilation_rate, (self.groups,))  # type: ignore[attr-defined]
         if self.padding != "same" or any(value != 1 for values in once for value in values):  # type: ignore[attr-defined]
             name = type(self).__name__
@@ -111,7 +112,7 @@ class Scaled:
 
     def q(self) -> Any:
         """The weights, within e^-10 and e^10: sums in float32 hold no more."""
-        return ops.exp(ops.clip(ops.convert_to_tensor(self.log_q), -10.0, 10.0))
+        return ops.exp(ops.clip(wide(ops.convert_to_tensor(self.log_q)), -10.0, 10.0))
 
 
 @keras.saving.register_keras_serializable(package="hoplon")

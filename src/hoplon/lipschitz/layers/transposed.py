@@ -23,11 +23,11 @@ class SpectralConv2DTranspose(Windows, ReshapedKernel, Reparametrised, Lipschitz
     groups = 1
 
     def __init__(
-        self, filters: int, kernel_size: Any, strides: Any = (1, 1), padding: str = "same", **options: Any
+        self, filters: int, kernel_size: Any, strides: Any = (1, 1), padding: str = "same", *args: Any, **options: Any
     ) -> None:
         if options.get("output_padding") is not None:
             raise OptionError.expected("`output_padding` must be None.", options["output_padding"])
-        super().__init__(filters, kernel_size, strides=strides, padding=padding, **options)
+        super().__init__(filters, kernel_size, strides, padding, *args, **options)
         if any(rate != 1 for rate in self.dilation_rate):
             raise OptionError.expected("`dilation_rate` must be 1.", self.dilation_rate)
 

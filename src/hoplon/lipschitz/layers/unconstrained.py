@@ -8,7 +8,9 @@ import numpy as np
 from keras import ops
 
 from ...core.errors import OptionError, ShapeError
+from ...core.signatures import inits, sign
 from ..coverage import coverage
+from .base import INNER
 
 # how numpy calls what fills each kind of border; zeros are marked -1 in an index of source pixels
 BORDERS = {"constant": "constant", "reflect": "reflect", "symmetric": "symmetric", "circular": "wrap"}
@@ -51,13 +53,13 @@ class PadConv2D(keras.layers.Conv2D):
     """
 
     def __init__(
-        self, filters: int, kernel_size: Any, strides: Any = (1, 1), padding: str = "same", **options: Any
+        self, filters: int, kernel_size: Any, strides: Any = (1, 1), padding: str = "same", *args: Any, **options: Any
     ) -> None:
         if padding not in ("same", "valid", *BORDERS):
             known = ", ".join(("same", "valid", *BORDERS))
             raise OptionError.expected(f"`padding` must be one of {known}.", repr(padding))
         stock = padding if padding in ("same", "valid") else "valid"
-        super().__init__(filters, kernel_size, strides=strides, padding=stock, **options)
+        super().__init__(filters, kernel_size, strides, stock, *args, **options)
         self.border = padding
 
     def build(self, input_shape: Any) -> None:
@@ -137,3 +139,6 @@ class PadConv2D(keras.layers.Conv2D):
 
     def get_config(self) -> dict[str, Any]:
         return {**super().get_config(), "padding": self.border}
+
+
+sign(PadConv2D, inits(PadConv2D), hidden=INNER)

@@ -12,7 +12,9 @@ import keras
 import numpy as np
 from keras import ops, tree
 
+from ...core.caution import caution
 from ...core.errors import ModelError, OptionError
+from ...core.signatures import inits, sign
 
 
 class Between(keras.constraints.Constraint):
@@ -36,6 +38,7 @@ class LossState(keras.layers.Layer):
         self.bounds, self.margins = bounds, None
         self.learns = True  # whether the optimiser may move the margins
         self.measures = True  # whether running means may move: not while a model is evaluated
+        self.told = False  # whether it was said that nobody learns the margins
         self.held = False  # whether some model holds this layer
         self.scalars = {name: self._scalar(name, value) for name, value in scalars.items()}
         self.built = bounds is None
@@ -82,12 +85,21 @@ class LossState(keras.layers.Layer):
                 variable.assign(store[name])
 
 
+def ends(self: Any, reduction: str | None = "sum_over_batch_size", name: str | None = None, dtype: Any = None) -> None:
+    """The arguments that every loss has after its own."""
+
+
 class ScheduledLoss(keras.losses.Loss):
     """A loss of these logits with some scalars in a `LossState`; a new one states its arguments and `call`.
 
     `scheduled` are the arguments that become such scalars, `fixed` those that do not change, `bounds` those of the
     margins to learn. All of them are the configuration; a scalar that was changed is saved as it is now.
     """
+
+    def __init_subclass__(cls, **options: Any) -> None:
+        """A loss takes `reduction`, `name` and `dtype` after its own arguments."""
+        super().__init_subclass__(**options)
+        sign(cls, [*inits(cls, ScheduledLoss), ends], strict=False)
 
     def __init__(
         self,
@@ -138,6 +150,8 @@ class ScheduledLoss(keras.losses.Loss):
     def margins(self, like: Any) -> Any:
         """The learned margins, one for each column of `like`, in its dtype."""
         self.state.build((None, like.shape[-1]))  # where no compile knew their number
+        if not self.state.held and not is_readable(like):
+            say_unlearned(self, "a model that does not hold them")
         return ops.cast(ops.convert_to_tensor(self.state.margins), like.dtype)
 
     @property
@@ -184,6 +198,26 @@ def require_finite(options: Mapping[str, float]) -> None:
 def scheduled_losses(loss: Any) -> list[ScheduledLoss]:
     """Every loss of ours in what `compile` took: one, or a list or dictionary of them."""
     return [leaf for leaf in tree.flatten(loss) if isinstance(leaf, ScheduledLoss)]
+
+
+def is_readable(tensor: Any) -> bool:
+    """Whether a tensor has values that nothing is differentiated or traced for: not so in a step of a training."""
+    try:
+        np.asarray(tensor)
+    except Exception:
+        return False
+    return True
+
+
+def say_unlearned(loss: Any, where: str) -> None:
+    """Warn once of a loss whose margins would be learned if the model were of another class."""
+    for each in scheduled_losses(loss):
+        if each.state.bounds is not None and not each.state.told:
+            each.state.told = True
+            caution(
+                f"The margins of {each.name} stay where they are on {where}: LossVariableModel and "
+                "LossVariableSequential learn them."
+            )
 
 
 def holds(model: keras.Model, state: LossState) -> bool:

@@ -7,12 +7,11 @@ the two classes, and HKR adds a hinge that makes it a classifier.
 from typing import Any
 
 import keras
-import numpy as np
 from keras import ops
 
 from ...core.errors import ModelError, OptionError
 from . import formulas
-from .base import ScheduledLoss
+from .base import ScheduledLoss, is_readable
 from .labels import columns, one_hot, one_of_many
 
 
@@ -138,13 +137,7 @@ class MulticlassSoftHKR(ScheduledLoss):
 
 def is_lost(tensor: Any) -> bool:
     """Whether what is assigned now is forgotten unless a model holds it: inside a step of JAX's trainer."""
-    if keras.backend.backend() != "jax":
-        return False
-    try:
-        np.asarray(tensor)
-    except Exception:
-        return True  # a tracer has no value
-    return False
+    return keras.backend.backend() == "jax" and not is_readable(tensor)  # a tracer has no value
 
 
 def distance(labels: Any, logits: Any, multi_gpu: bool) -> Any:

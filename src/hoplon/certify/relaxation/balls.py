@@ -52,8 +52,8 @@ class Ball:
     def dual(self, a: Array, largest: Array) -> Array:
         """At most the minimum of `a . d` over `|d| <= eps` and the box around x, by duality. [n, rows]
 
-        For every weight w >= 0 of the ball's constraint the minimum of `a . d + w (|d| - eps)` over the box alone, or of
-        the squares in L2, is a lower bound; the best w is looked for among fractions of the one that ignores the box.
+        For every weight w >= 0 of the ball's constraint the minimum of `a . d + w (|d| - eps)` over the box alone, in
+        L2 of the squares, is a lower bound; the best w is looked for among fractions of the one that ignores the box.
         """
         low, high = (end - self.x for end in self.box())
         best = np.full((len(self.x), a.shape[1]), -np.inf)

@@ -188,7 +188,7 @@ def test_stored_projections_of_other_weights_are_not_taken_for_fresh(change):
         layer.refresh()
     one.set_weights([change(a, b) for a, b in zip(one.get_weights(), two.get_weights(), strict=True)])
     matrix = array(one(np.eye(6, dtype="float32"))).astype(float)
-    np.testing.assert_allclose(np.linalg.svd(matrix, compute_uv=False), 1, atol=1e-5)
+    np.testing.assert_allclose(np.linalg.svd(matrix, compute_uv=False), 1, atol=5e-5)  # Newton and Schulz in float32
 
 
 class Within(keras.callbacks.Callback):

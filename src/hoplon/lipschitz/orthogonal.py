@@ -43,10 +43,13 @@ def gram_bound(w: Any, squarings: int = GRAM_SQUARINGS) -> Any:
     """An upper bound of the spectral norm, `||(W^T W)^(2^t)||_F^(1 / 2^(t+1))`; differentiable. [..., 1, 1]
 
     Never below the norm, at most `k^(2^-(t+2))` times it (Delattre et al. 2023, arXiv:2305.16173, theorem 1).
-    Each power is divided by its own Frobenius norm, so nothing overflows.
+    The matrix is divided by its largest entry and each power by its own Frobenius norm: nothing overflows, and squares
+    of tiny numbers are not flushed to zero. The bound is homogeneous, so no gradient need pass through the entry.
     """
-    power = gram(w)
-    bound = ops.ones_like(power[..., :1, :1])
+    largest = ops.max(ops.abs(ops.stop_gradient(w)), axis=(-2, -1), keepdims=True)
+    largest = ops.where(largest > TINY, largest, 1.0)  # of a matrix of zeros, nothing
+    power = gram(w / largest)
+    bound = ops.ones_like(power[..., :1, :1]) * largest
     for t in range(squarings + 1):
         size = ops.maximum(_frobenius(power), TINY)
         bound = bound * size ** (0.5 ** (t + 1))

@@ -73,7 +73,7 @@ def attacks(radius: np.ndarray) -> Iterator[tuple[str, Any, Any]]:
     """Each attack and the radius it may use: just below the certified one, or none for attacks of minimum norm."""
     for loss in ("ce", "dlr"):
         yield f"APGD {loss}", APGD(norm="l2", eps=1.0, steps=50, restarts=2, loss=loss), JUST_BELOW * radius
-    yield "C&W", CarliniWagner(norm="l2", binary_search_steps=3, steps=100), None
+    yield "C&W", CarliniWagner(norm="l2", rounds=3, steps=100), None
     yield "DDN", DDN(norm="l2", steps=100), None
     yield "FAB", FAB(norm="l2", steps=50, restarts=2), None
 

@@ -8,7 +8,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from hoplon.certify.operators import convolution, dense, enclosure, from_gram, pads_of, windows
+from convolved import axes_of, matrix_of
+from hoplon.certify.operators import convolution, dense, enclosure, from_gram
 from hoplon.certify.operators.convolution import explicit, fourier, gram
 
 
@@ -22,23 +23,6 @@ def keras_matrix(layer, kernel, shape):
     layer.kernel.assign(kernel.astype("float32").reshape(layer.kernel.shape))
     basis = np.eye(int(np.prod(shape)), dtype="float32").reshape(-1, *shape)
     return np.asarray(keras.ops.convert_to_numpy(layer(basis))).reshape(len(basis), -1).T
-
-
-def axes_of(layout, padding):
-    """Size, taps, stride, dilation and pads of both axes."""
-    return [(*axis, pads_of(*axis, padding)) for axis in zip(*layout, strict=True)]
-
-
-def matrix_of(kernel, axes):
-    """The matrix by its definition: one window, one tap after the other. [out, in]"""
-    (h, _, sh, dh, (top, _)), (w, _, sw, dw, (left, _)) = axes
-    high, wide = (windows(*axis) for axis in axes)
-    matrix = np.zeros((high, wide, kernel.shape[3], h, w, kernel.shape[2]))
-    for i, j, a, b in np.ndindex(high, wide, *kernel.shape[:2]):
-        y, x = i * sh + a * dh - top, j * sw + b * dw - left
-        if 0 <= y < h and 0 <= x < w:
-            matrix[i, j, :, y, x, :] += kernel[a, b].T
-    return matrix.reshape(high * wide * kernel.shape[3], -1)
 
 
 LAYOUTS = [  # sizes, kernel, strides, dilation
@@ -66,7 +50,7 @@ def test_the_matrix_is_that_of_keras_convolution(layout, padding):
     _, size, strides, dilation = layout
     kernel = draw((*size, 2, 3))
     layer = keras.layers.Conv2D(3, size, strides, padding, dilation_rate=dilation, use_bias=False)
-    matrix = matrix_of(kernel, axes_of(layout, padding))
+    matrix = matrix_of(kernel, axes_of(*layout, padding))
     np.testing.assert_allclose(matrix, keras_matrix(layer, kernel, (*layout[0], 2)), atol=1e-5)
 
 
@@ -76,7 +60,7 @@ def test_the_matrix_is_that_of_keras_convolution(layout, padding):
 def test_gram_matrices_and_bounds_are_those_of_the_matrix(layout, padding, channels):
     if not fits(layout, padding):
         return
-    kernel, axes = draw((*layout[1], *channels)), axes_of(layout, padding)
+    kernel, axes = draw((*layout[1], *channels)), axes_of(*layout, padding)
     matrix = matrix_of(kernel, axes)
     square = matrix @ matrix.T if matrix.shape[0] <= matrix.shape[1] else matrix.T @ matrix
     np.testing.assert_allclose(gram(kernel, axes), square, atol=1e-12)
@@ -96,7 +80,7 @@ def test_every_bound_is_above_the_norm(size, taps, strides, dilation, padding, g
     layout = (size, taps, strides, dilation)
     if not fits(layout, padding):
         return
-    kernel, axes = draw((*taps, 2, 2 * groups), seed), axes_of(layout, padding)
+    kernel, axes = draw((*taps, 2, 2 * groups), seed), axes_of(*layout, padding)
     parts = np.split(kernel, groups, axis=3)
     true = max(np.linalg.norm(matrix_of(part, axes), 2) for part in parts)
     exact, how = convolution(kernel, size, strides, dilation, [axis[4] for axis in axes], groups)
@@ -107,7 +91,7 @@ def test_every_bound_is_above_the_norm(size, taps, strides, dilation, padding, g
 
 @pytest.mark.parametrize("channels", [(1, 4), (8, 8), (16, 4)], ids=str)
 def test_symbols_of_a_random_kernel_are_at_most_three_percent_above_the_norm_on_maps_of_16(channels):
-    kernel, axes = draw((3, 3, *channels)), axes_of(((16, 16), (3, 3), (1, 1), (1, 1)), "same")
+    kernel, axes = draw((3, 3, *channels)), axes_of((16, 16), (3, 3), (1, 1), (1, 1), "same")
     exact = explicit(kernel, axes)
     assert exact <= fourier(kernel, axes) * (1 + 1e-6) <= 1.03 * exact
 

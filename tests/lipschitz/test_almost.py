@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from keras import ops
 from lipschitz_matrices import array
 
-from hoplon.certify.operators import explicit
+from convolved import explicit
 from hoplon.lipschitz.almost import autocorrelation, convolution_bound, convolution_sums, dense_sums
 from hoplon.lipschitz.coverage import coverage
 

@@ -7,7 +7,8 @@ from hypothesis import strategies as st
 from keras import ops
 from lipschitz_matrices import array
 
-from hoplon.certify.operators import explicit, fourier
+from convolved import axes_of, explicit
+from hoplon.certify.operators.convolution import fourier
 from hoplon.lipschitz.fourier import complex_gram_bound, fourier_bound, period
 
 FLOAT32 = 2e-6
@@ -48,7 +49,7 @@ def test_bound_is_never_below_the_norm_of_the_matrix(sizes, kernel, strides, dil
 def test_bound_is_that_of_the_certificate(strides, dilation, channels):
     """Two programs from one formula: FFT and eigenvalues in float64, products of cosines and squarings here."""
     w = draw((3, 2, *channels), 4)
-    exact = fourier(w.astype("float64"), (5, 6), strides, dilation, "same")
+    exact = fourier(w.astype("float64"), axes_of((5, 6), w.shape[:2], strides, dilation, "same"))
     assert bound(w, (5, 6), strides, dilation) == pytest.approx(exact, rel=1e-5)
 
 

@@ -5,7 +5,7 @@ import pytest
 from keras import ops
 from lipschitz_matrices import array, points, randomise
 
-from hoplon.certify.operators import explicit
+from convolved import explicit
 from hoplon.core.errors import OptionError, ShapeError
 from hoplon.lipschitz.coverage import padding_before
 from hoplon.lipschitz.initializers import DeltaOrthogonal

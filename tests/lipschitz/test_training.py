@@ -38,8 +38,8 @@ def test_networks_have_a_logit_per_class_and_a_certificate(network, shape):
     assert model.output_shape == (None, 5)
     assert model.name == network
     rows = bounds(model)
-    assert max(row.bound for row in rows[:-1]) <= 1  # the head's columns have length 1, the head itself has not
-    assert lipschitz(keras.Model(model.input, model.layers[-2].output)) <= 1
+    assert max(row.bound for row in rows[:-1]) <= 1 + 1e-6  # the head's columns have length 1, the head itself has not
+    assert lipschitz(keras.Model(model.input, model.layers[-2].output)) <= 1 + 1e-6
     np.testing.assert_allclose(
         np.linalg.norm(array(model.layers[-1](np.eye(model.layers[-1].input.shape[1]))), axis=0), 1, rtol=1e-4
     )

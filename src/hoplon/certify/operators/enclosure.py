@@ -47,24 +47,27 @@ def proven(gram: np.ndarray, bound: float, error: float) -> bool:
     return True
 
 
-def estimated(gram: np.ndarray) -> float:
+def estimated(gram: np.ndarray, tolerance: float = SLACK / 40) -> float:
     """The largest eigenvalue of a Hermitian matrix, up to a little that it may lack."""
     size = len(gram)
     if size >= 64:
         start = np.random.Generator(np.random.Philox(0)).normal(size=size).astype(gram.dtype)
         try:
-            return float(eigsh(gram, k=1, which="LA", tol=1e-8, v0=start, return_eigenvectors=False)[0].real)
+            return float(eigsh(gram, k=1, which="LA", tol=tolerance, v0=start, return_eigenvectors=False)[0].real)
         except ArpackError:
             pass  # it did not converge
     return float(np.linalg.eigvalsh(gram)[-1])
 
 
-def largest(gram: np.ndarray, error: float, known: float = 0.0) -> float:
-    """An upper bound of the eigenvalues of a positive semidefinite matrix, proven, and no smaller than `known`."""
+def largest(gram: np.ndarray, error: float, known: float = 0.0, slack: float = SLACK) -> float:
+    """An upper bound of the eigenvalues of a positive semidefinite matrix, proven, and no smaller than `known`.
+
+    `slack`, a share of the eigenvalue, is how far above the estimate a proof is tried first.
+    """
     if known and proven(gram, known, error):
         return known
     certain = float(np.linalg.norm(gram)) * (1 + 1e-9) + error  # the Frobenius norm
-    slack, near = SLACK, max(estimated(gram), float(np.diagonal(gram).real.max()))
+    near = max(estimated(gram, slack / 40), float(np.diagonal(gram).real.max()))
     while near > 0 and (bound := near * (1 + slack) + 2 * error) < certain:
         if bound > known and proven(gram, bound, error):
             return bound

@@ -2,7 +2,7 @@
 
 from .certificate import bounds, certify, lipschitz
 from .constants import certify_lipschitz
-from .linear import certify_linear
+from .linear import certify_linear, interval_bounds, linear_bounds
 from .results import Certificate
 from .smoothing import Smoothing
 from .training import CertifiedAccuracy, RefreshBounds
@@ -16,5 +16,7 @@ __all__ = [
     "certify",
     "certify_linear",
     "certify_lipschitz",
+    "interval_bounds",
+    "linear_bounds",
     "lipschitz",
 ]

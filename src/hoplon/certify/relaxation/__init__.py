@@ -1,1 +1,7 @@
-"""Bounds of a network's values over a ball of inputs: by intervals forwards, by linear functions backwards."""
+"""What a network's value can be on a whole ball of inputs: intervals forward, linear bounds backward."""
+
+from .backward import Relaxed
+from .balls import Ball
+from .intervals import Interval
+
+__all__ = ["Ball", "Interval", "Relaxed"]

@@ -1,187 +1,274 @@
-"""Linear functions backwards: a bound of rows of a node's value as a linear function of the input, over a ball.
+"""Linear bounds from the end of a network to its input (CROWN: Zhang et al. 2018, arXiv:1811.00866), on any graph.
 
-A lower bound `A . v + c` of what is asked holds at a node; it is rewritten in terms of what that node reads, with
-lines in the place of functions, until it is one of the input, where its minimum is known (CROWN, Zhang et al. 2018,
-arXiv:1811.00866). Coefficients as computed are taken as they are; what rounding did to them is a number that is taken
-off: at most its share of `|A| |W|` times the largest value that is read there.
+What is bounded from below is a row of coefficients times a node's value. Step by step it is written in terms of the
+values that the node reads: a linear node takes its adjoint, a function its line on the right side, a maximum its
+plane. A node without lines is replaced by the ends of its interval. On the ball the rest is minimised as it is.
+
+All is sound in float64: for each row `lost` adds up how much the coefficients as computed may differ from those
+meant, times the sizes of the values that they stand before.
 """
 
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import Any
 
 import numpy as np
 
-from ..graph.linear import Linear
+from ..graph.linear import Linear, Rearranged
 from ..graph.network import Network
 from ..graph.node import Input, Node
-from ..graph.nonlinear import Concatenated, Elementwise, MaxPool, Sum
-from ..operators.enclosure import UNIT, gamma
-from .balls import Ball
-from .intervals import Box, passed
-from .lines import lines
+from ..graph.nonlinear import Concatenated, Elementwise, Extreme, MaxPool, Sum
+from ..operators.enclosure import gamma
+from .balls import Ball, against
+from .intervals import Interval, interval, mass, terms
+from .pieces import Lines, Planes, largest, lines, relaxable
+from .plain import Plain
+from .rounding import TINY, down, share
 
 Array = np.ndarray
-BUDGET = 2**23  # numbers of one array of coefficients: 64 MiB
+BUDGET = 2**23  # coefficients held at a time in one array: 64 MiB
 
 
-def size_of(box: Box) -> Array:
-    """The largest absolute value that each entry can have."""
-    return np.maximum(np.abs(box[0]), np.abs(box[1]))
+@dataclass
+class Sweep:
+    """Rows on their way back: coefficients before nodes [n or 1, rows, *shape], a constant and what may be lost."""
+
+    waiting: dict[int, Array]
+    constant: Array  # [n, rows]
+    lost: Array  # [n, rows]
+    share: float  # of the sizes added up, what additions of constants and coefficients round
+
+    def add(self, constant: Array, rows: Array, sizes: Array, count: int) -> None:
+        """A constant that came out of rows, and the error of `count` additions of terms of these sizes [n, ...]."""
+        error = share(count + int(np.prod(sizes.shape[1:]))) + self.share
+        self.constant = self.constant + constant
+        self.lost = self.lost + error * against(np.abs(rows), sizes)
+
+    def wait(self, number: int, rows: Array, sizes: Array) -> None:
+        """Rows before a node's value; several that come together are added."""
+        if number in self.waiting:
+            rows = self.waiting[number] + rows
+            self.lost = self.lost + 4 * gamma(1) * against(np.abs(rows), sizes)
+        self.waiting[number] = rows
 
 
-def total(a: Array, v: Array) -> Array:
-    """`sum a v` over all but examples and rows: a [n or 1, rows, ...], v [n, ...] -> [n, rows]."""
-    flat, values = a.reshape(*a.shape[:2], -1), np.broadcast_to(v, (len(v), *a.shape[2:])).reshape(len(v), -1)
-    return values @ flat[0].T if len(flat) == 1 else np.einsum("nrd,nd->nr", flat, values)
+@dataclass(frozen=True, eq=False)
+class Relaxed:
+    """A network on a ball: intervals of every node, linear bounds of whatever is asked. `back` off: intervals alone."""
 
+    network: Network
+    ball: Ball
+    back: bool = True
+    budget: int = BUDGET
+    plain: Plain | None = None  # of the network, if it is known already
+    intervals: list[Interval] = field(default_factory=list)
+    pieces: dict[int, Lines | Planes] = field(default_factory=dict)
+    masses: dict[int, Array] = field(default_factory=dict)
 
-class Bounding:
-    """A lower bound on its way back to the input: coefficients by node, and what is constant already. [n, rows]"""
+    def __post_init__(self) -> None:
+        with np.errstate(all="ignore"):  # what is no number becomes infinite
+            for number, node in enumerate(self.nodes):
+                self.intervals.append(self.ball.box.sane() if isinstance(node, Input) else self._interval(number))
 
-    def __init__(self, network: Network, boxes: Sequence[Box], ball: Ball) -> None:
-        self.network, self.boxes, self.ball = network, boxes, ball
+    @cached_property
+    def _plain(self) -> Plain:
+        return self.plain or Plain.of(self.network)
 
-    def run(self, at: int, rows: Array, sharp: bool = False) -> Array:
-        """At most the minimum of `rows . value` of a node; rows are [n or 1, rows, *shape]."""
-        self.sharp = sharp
-        self.waiting: dict[int, Array] = {at: rows}
-        self.constant = np.zeros((len(self.ball.x), rows.shape[1]))
+    @property
+    def nodes(self) -> Sequence[Node]:
+        """Those that are bounded."""
+        return self._plain.nodes
+
+    def inputs(self, node: Node) -> list[Interval]:
+        """Intervals of what a node reads."""
+        return [self.intervals[source] for source in node.sources]
+
+    def _interval(self, number: int) -> Interval:
+        node, whole = self.nodes[number], self._plain.whole.get(number)
+        found = interval(node, *self.inputs(node))
+        if whole is not None:
+            found = found.within(interval(whole, *self.inputs(whole)))
+        if self.back and number in self.refined:
+            found = found.within(self.both(number))
+        return found
+
+    @cached_property
+    def refined(self) -> set[int]:
+        """Linear nodes that something not linear reads, moved values aside."""
+        found: set[int] = set()
+        waiting = [s for node in self.nodes if not straight(node) and not isinstance(node, Input) for s in node.sources]
+        while waiting:
+            number = waiting.pop()
+            node = self.nodes[number]
+            if isinstance(node, (Rearranged, Concatenated)):
+                waiting.extend(node.sources)
+            elif straight(node):
+                found.add(number)
+        return found
+
+    # -- what is asked ----------------------------------------------------------------------------
+
+    def both(self, number: int) -> Interval:
+        """A node's interval from linear bounds."""
+        shape = self.nodes[number].shape
+        size, n = int(np.prod(shape)), len(self.ball.x)
+        low, high = np.empty((n, size)), np.empty((n, size))
+        for part in self.chunks(number, size):
+            rows = np.zeros((1, part.stop - part.start, size))
+            rows[0, np.arange(part.stop - part.start), np.arange(part.start, part.stop)] = 1.0
+            rows = rows.reshape(1, -1, *shape)
+            low[:, part] = self.lowest(number, rows)
+            high[:, part] = -self.lowest(number, -rows)
+        return Interval(low.reshape(n, *shape), high.reshape(n, *shape)).sane()
+
+    def outputs(self) -> Interval:
+        """Of the network's value."""
+        found = self.intervals[-1]
         with np.errstate(all="ignore"):
-            for number in range(at, -1, -1):
-                if (a := self.waiting.pop(number, None)) is not None:
-                    self.back(self.network.nodes[number], number, a)
-        return np.where(np.isnan(self.constant), -np.inf, self.constant)
+            return found.within(self.both(len(self.nodes) - 1)) if self.back else found
 
-    def back(self, node: Node, number: int, a: Array) -> None:
-        """Rewrite `a . value` of a node in terms of what it reads."""
+    def margins(self, labels: Array) -> Array:
+        """Lower bounds of how far each logit lies below that of the label. [n, classes]; of the label itself 0"""
+        found, n = self.intervals[-1], len(labels)
+        at = np.arange(n)
+        with np.errstate(all="ignore"):
+            margins = down(found.low[at, labels][:, None] - found.high)
+            if self.back:
+                rows = np.eye(found.low.shape[1])[labels][:, None] - np.eye(found.low.shape[1])
+                margins = np.maximum(margins, self.in_chunks(len(self.nodes) - 1, rows))
+        margins[at, labels] = 0.0
+        return np.where(np.isnan(margins), -np.inf, margins)
+
+    def in_chunks(self, number: int, rows: Array) -> Array:
+        """`lowest` of rows [n, m, ...], some at a time. [n, m]"""
+        parts = [self.lowest(number, rows[:, part]) for part in self.chunks(number, rows.shape[1])]
+        return np.concatenate(parts, axis=1)
+
+    def chunks(self, number: int, rows: int) -> Iterator[slice]:
+        """Slices of so many rows that no array on their way back exceeds the budget, if one row alone does not."""
+        widest = max(int(np.prod(node.shape)) for node in self.nodes[: number + 1])
+        step = max(1, self.budget // max(1, widest * len(self.ball.x)))
+        return (slice(start, min(start + step, rows)) for start in range(0, rows, step))
+
+    # -- the way back -----------------------------------------------------------------------------
+
+    def lowest(self, number: int, rows: Array) -> Array:
+        """A lower bound of rows [n or 1, m, *shape] times a node's value, on the whole ball. [n, m]"""
+        start = np.zeros((len(self.ball.x), rows.shape[1]))
+        sweep = Sweep({number: rows}, start, start, share(3 * len(self.nodes)))
+        for current in range(number, -1, -1):
+            if current in sweep.waiting:
+                self.step(sweep, current, sweep.waiting.pop(current))
+        bound = down(sweep.constant - (sweep.lost * (1 + 1e-6) + TINY))
+        return np.where(np.isnan(bound), -np.inf, bound)
+
+    def step(self, sweep: Sweep, number: int, rows: Array) -> None:
+        """Write rows before a node in terms of what it reads."""
+        node = self.nodes[number]
         if isinstance(node, Input):
-            self.constant += self.ball.least(a.reshape(*a.shape[:2], -1), self.sharp)
-        elif isinstance(node, Linear):
-            self.linear(node, a)
-        elif isinstance(node, Sum):
-            for weight, source in zip(node.weights, node.sources, strict=True):
-                self.hand(source, weight * a)
-        elif isinstance(node, Concatenated):
-            widths = [self.network.nodes[source].shape[node.axis - 1] for source in node.sources]
-            parts = np.split(a, np.cumsum(widths)[:-1], axis=node.axis + 1)
-            for part, source in zip(parts, node.sources, strict=True):
-                self.hand(source, part)
-        elif isinstance(node, MaxPool):
-            self.largest(node, number, a)
-        elif not (isinstance(node, Elementwise) and self.function(node, a)):
-            self.interval(number, a)
+            sweep.add(self.ball.lowest(rows), rows, 3 * self.intervals[number].size, 1)
+        elif straight(node):
+            self.through_linear(sweep, number, node, rows)
+        elif isinstance(node, Elementwise) and relaxable(node.fn):
+            self.through_function(sweep, number, node, rows)
+        elif isinstance(node, (MaxPool, Extreme)):
+            self.through_maximum(sweep, number, node, rows)
+        else:
+            ends = self.intervals[number]
+            constant = against(np.maximum(rows, 0), ends.low) + against(np.minimum(rows, 0), ends.high)
+            sweep.add(constant, rows, ends.size, 1)
 
-    def hand(self, source: int, a: Array) -> None:
-        """Add coefficients to those of a node that waits, and take off what the sum may lose."""
-        lost = 4 * UNIT * total(np.abs(a), size_of(self.boxes[source]))
-        self.constant -= lost
-        self.waiting[source] = a if source not in self.waiting else self.waiting[source] + a
+    def through_linear(self, sweep: Sweep, number: int, node: Any, rows: Array) -> None:
+        """Adjoints; their errors are shares of what the node adds up."""
+        inputs = self.inputs(node)
+        constant = against(rows, repeated(node, len(inputs[0].low))) if isinstance(node, Linear) else np.zeros(1)
+        if number not in self.masses:
+            self.masses[number] = mass(node, inputs)
+        sweep.add(constant, rows, self.masses[number], terms(node))
+        shapes = [self.nodes[source].shape for source in node.sources]
+        for source, part in zip(node.sources, adjoints(node, rows, shapes), strict=True):
+            sweep.wait(source, part, self.intervals[source].size)
 
-    def linear(self, node: Linear, a: Array) -> None:
-        """`A (W v + b) = (A W) v + A b`."""
-        flat = a.reshape(-1, *a.shape[2:])
-        moved = node.adjoint(flat)
-        source = node.sources[0]
-        lost = node.absolute().adjoint(np.abs(flat)).reshape(*a.shape[:2], *moved.shape[1:])
-        bias = np.broadcast_to(node.bias, node.shape)[None]
-        share = 2 * gamma(node.terms + int(np.prod(node.shape)) + 8)
-        self.constant += total(a, bias) - share * total(np.abs(a), np.abs(bias))
-        self.constant -= share * total(lost, size_of(self.boxes[source]))
-        self.hand(source, moved.reshape(*a.shape[:2], *moved.shape[1:]))
+    def through_function(self, sweep: Sweep, number: int, node: Elementwise, rows: Array) -> None:
+        """Lines: the lower one where a coefficient is positive, the upper one where it is negative."""
+        (before,) = self.inputs(node)
+        if number not in self.pieces:
+            self.pieces[number] = lines(node.fn, before)
+        found: Any = self.pieces[number]
+        constant = against(np.maximum(rows, 0), found.under) + against(np.minimum(rows, 0), found.over)
+        sweep.add(constant, rows, found.steepest * before.size + found.offset, 1)
+        slopes = np.where(rows >= 0, found.under_slope[:, None], found.over_slope[:, None])
+        sweep.wait(node.sources[0], rows * slopes, before.size)
 
-    def function(self, node: Elementwise, a: Array) -> bool:
-        """Lines in the place of a function of each value; whether there are any."""
-        source = node.sources[0]
-        found = lines(node.fn, *self.boxes[source])
-        if found is None or not all(np.isfinite(part).all() for part in vars(found).values()):
-            return False
-        up, down = np.maximum(a, 0), np.minimum(a, 0)
-        self.constant += total(up, found.under) + total(down, found.over)
-        share = 2 * gamma(int(np.prod(node.shape)) + 8)
-        self.constant -= share * (total(up, np.abs(found.under)) + total(-down, np.abs(found.over)))
-        self.hand(source, up * found.below[:, None] + down * found.above[:, None])
-        return True
+    def through_maximum(self, sweep: Sweep, number: int, node: Any, rows: Array) -> None:
+        """Planes; the smallest of several values is the largest of their opposites."""
+        sign = -1.0 if isinstance(node, Extreme) and not node.largest else 1.0
+        rows = sign * rows
+        if number not in self.pieces:
+            self.pieces[number] = largest(*members(node, self.inputs(node), sign))
+        found: Any = self.pieces[number]
+        negative, count = np.minimum(rows, 0), node_size(node)
+        sweep.add(against(negative, found.offset), rows, found.size + np.abs(found.offset), count)
+        shares = (sign * self.share_of(found, rows, negative, member) for member in range(count))
+        if isinstance(node, Extreme):
+            for source, part in zip(node.sources, shares, strict=True):
+                sweep.wait(source, part, self.intervals[source].size)
+        else:
+            (source,) = node.sources
+            sweep.wait(source, scattered(node, shares, self.nodes[source].shape), self.intervals[source].size)
 
-    def interval(self, number: int, a: Array) -> None:
-        """Nothing linear is known of a node: the ends of its own interval."""
-        low, high = self.boxes[number]
-        self.constant += total(np.maximum(a, 0), low) + total(np.minimum(a, 0), high)
-        share = 2 * gamma(int(np.prod(low.shape[1:])) + 8)
-        self.constant -= share * total(np.abs(a), np.maximum(np.abs(low), np.abs(high)))
-
-    def largest(self, node: MaxPool, number: int, a: Array) -> None:
-        """Below a maximum lies each of its members, the one with the largest lower end most usefully; above it lies
-        the only member that can be the largest, or the interval's end."""
-        source = node.sources[0]
-        low, high = self.boxes[source]
-        shape = low.shape[1:]
-        places = node.members(np.arange(float(np.prod(shape))).reshape(1, *shape))  # [members, 1, *out]
-        lows, highs = node.members(low), node.members(high)  # -inf outside of the map
-        best = lows.argmax(axis=0)[None]
-        others = np.where(np.arange(len(highs)).reshape(-1, *(1,) * (highs.ndim - 1)) == best, -np.inf, highs)
-        alone = np.take_along_axis(lows, best, 0)[0] >= others.max(axis=0)
-        chosen = np.take_along_axis(np.broadcast_to(places, lows.shape), best, 0)[0].astype(np.int64)
-        up, down = np.maximum(a, 0), np.minimum(a, 0)
-        end = self.boxes[number][1]
-        fixed = np.where(alone[:, None], 0.0, down)
-        self.constant += total(fixed, end)
-        self.constant -= 2 * gamma(int(np.prod(node.shape)) + 8) * total(np.abs(fixed), np.abs(end))
-        kept = up + np.where(alone[:, None], down, 0.0)
-        n, rows = kept.shape[:2]
-        moved = np.zeros((n, rows, int(np.prod(shape))))
-        index = np.broadcast_to(chosen.reshape(len(chosen), 1, -1), (n, rows, int(np.prod(node.shape))))
-        where = (np.arange(n)[:, None, None], np.arange(rows)[None, :, None], index)
-        np.add.at(moved, where, kept.reshape(n, rows, -1))
-        size = node.members(size_of(self.boxes[source])).max(axis=0)
-        self.constant -= 2 * gamma(int(np.prod(node.pool)) + 4) * total(np.abs(kept), size)
-        self.hand(source, moved.reshape(n, rows, *shape))
+    @staticmethod
+    def share_of(found: Planes, rows: Array, negative: Array, member: int) -> Array:
+        """The coefficients that one member of a maximum gets."""
+        under, over = (found.under == member)[:, None], (found.over == member)[:, None]
+        return np.maximum(rows, 0) * under + negative * (over * found.slope[:, None])
 
 
-def unit_rows(numbers: Array, shape: tuple[int, ...]) -> Array:
-    """Rows that pick single entries of a value. [1, rows, *shape]"""
-    rows = np.zeros((len(numbers), int(np.prod(shape))))
-    rows[np.arange(len(numbers)), numbers] = 1.0
-    return rows.reshape(1, len(numbers), *shape)
+def straight(node: Node) -> bool:
+    """Whether a node is linear in all that it reads."""
+    return isinstance(node, (Linear, Sum, Concatenated))
 
 
-def chunks(count: int, examples: int, size: int) -> Iterator[slice]:
-    """Rows at a time, so that coefficients fit the budget."""
-    at_once = max(1, BUDGET // max(1, examples * size))
-    return (slice(start, min(start + at_once, count)) for start in range(0, count, at_once))
+def repeated(node: Linear, n: int) -> Array:
+    """A linear node's bias for each example. [n, *shape]"""
+    return np.broadcast_to(node.bias, (n, *node.shape))
 
 
-def tightened(network: Network, ball: Ball) -> list[Box]:
-    """The boxes of all nodes: intervals, and linear bounds of what functions read, whichever is narrower."""
-    n = len(ball.x)
-    low, high = ball.box()
-    shape = (n, *network.input_shape)
-    boxes = [(low.reshape(shape), high.reshape(shape))]
-    largest = max(int(np.prod(node.shape)) for node in network.nodes)
-    for node in network.nodes[1:]:
-        if isinstance(node, Elementwise | MaxPool) and isinstance(network.nodes[node.sources[0]], Linear | Sum):
-            source = node.sources[0]
-            boxes[source] = narrowed(network, boxes, ball, source, largest)
-        with np.errstate(all="ignore"):
-            boxes.append(passed(node, [boxes[source] for source in node.sources]))
-    return boxes
+def adjoints(node: Any, rows: Array, shapes: Sequence[tuple[int, ...]]) -> list[Array]:
+    """The coefficients [n or 1, m, ...] before each input of a linear node, from those before its value."""
+    if isinstance(node, Sum):
+        return [weight * rows for weight in node.weights]
+    if isinstance(node, Concatenated):
+        cuts = np.cumsum([shape[node.axis - 1] for shape in shapes])[:-1]
+        return np.split(rows, cuts, axis=node.axis + 1)
+    back = node.adjoint(rows.reshape(-1, *node.shape))
+    return [back.reshape(*rows.shape[:2], *back.shape[1:])]
 
 
-def narrowed(network: Network, boxes: list[Box], ball: Ball, at: int, largest: int) -> Box:
-    """One node's box, from linear bounds of each of its entries too."""
-    shape, n = network.nodes[at].shape, len(ball.x)
-    low, high = (end.reshape(n, -1).copy() for end in boxes[at])
-    for part in chunks(low.shape[1], n, largest):
-        rows = unit_rows(np.arange(part.start, part.stop), shape)
-        low[:, part] = np.maximum(low[:, part], Bounding(network, boxes, ball).run(at, rows))
-        high[:, part] = np.minimum(high[:, part], -Bounding(network, boxes, ball).run(at, -rows))
-    return low.reshape(n, *shape), np.maximum(low, high).reshape(n, *shape)
+def node_size(node: Any) -> int:
+    """How many values a maximum is taken of."""
+    return len(node.sources) if isinstance(node, Extreme) else int(np.prod(node.pool))
 
 
-def least(network: Network, ball: Ball, rows: Array) -> Array:
-    """At most the minimum of `rows . value` over a ball, by linear bounds and by intervals. [n, rows]"""
-    boxes = tightened(network, ball)
-    last = len(network.nodes) - 1
-    found = Bounding(network, boxes, ball).run(last, rows, sharp=True)
-    low, high = boxes[last]
-    by_box = total(np.maximum(rows, 0), low) + total(np.minimum(rows, 0), high)
-    by_box -= 2 * gamma(low.shape[1] + 8) * total(np.abs(rows), size_of(boxes[last]))
-    return np.fmax(found, by_box)
+def members(node: Any, inputs: list[Interval], sign: float) -> tuple[Interval, Array]:
+    """The intervals, [members, n, ...], of which a node takes the maximum, and the size of the largest. [n, ...]"""
+    if isinstance(node, Extreme):
+        low, high = (np.stack([getattr(x, side) for x in inputs]) for side in ("low", "high"))
+        ends = Interval(low, high) if sign > 0 else Interval(-high, -low)
+        return ends, ends.size.max(axis=0)
+    (x,) = inputs
+    return Interval(node.members(x.low), node.members(x.high)), node.forward(x.size)
+
+
+def scattered(node: MaxPool, shares: Iterator[Array], shape: tuple[int, ...]) -> Array:
+    """Coefficients of the members of windows, [n, m, *windows, channels] each, as those of the map that they lie on."""
+    (top, bottom), (left, right) = node.pads
+    (high, wide), (sh, sw) = node.windows, node.strides
+    padded: Any = None
+    places = [(a, b) for a in range(node.pool[0]) for b in range(node.pool[1])]
+    for (a, b), part in zip(places, shares, strict=True):
+        if padded is None:
+            padded = np.zeros((*part.shape[:2], shape[0] + top + bottom, shape[1] + left + right, shape[2]))
+        padded[:, :, a : a + (high - 1) * sh + 1 : sh, b : b + (wide - 1) * sw + 1 : sw] += part
+    return padded[:, :, top : top + shape[0], left : left + shape[1]]

@@ -1,83 +1,104 @@
-"""Sets of inputs: a ball around each example, inside the box of valid images."""
+"""Balls of inputs, cut by the box that images lie in, and the least value of a linear function on them."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 
-from ...core.errors import OptionError
-from ..operators.enclosure import gamma
+from .intervals import Interval
+from .rounding import down, share, up
 
 Array = np.ndarray
-NORMS = ("linf", "l2", "l1")
-SHARES = (0.05, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 0.95, 1.0)
+ROUNDS = 60  # each adds a feature that meets its limit; what is found after any of them is sound
 
 
-@dataclass(frozen=True)
+def against(rows: Array, x: Array) -> Array:
+    """Inner products of rows [n or 1, m, ...] with one vector for each example, [n, ...]: [n, m]"""
+    flat = x.reshape(len(x), -1)
+    size = flat.shape[1]
+    if len(rows) == 1:
+        return flat @ rows.reshape(-1, size).T
+    return np.matmul(rows.reshape(len(rows), -1, size), flat[:, :, None])[..., 0]
+
+
+def cut_l1(slopes: Array, room: Array, eps: Array) -> Array:
+    """`min(slopes, t)` where features steeper than t use up the whole budget. All [n, m, d] but eps, [n]."""
+    order = np.argsort(-slopes, axis=-1)
+    ordered, spent = np.take_along_axis(slopes, order, -1), np.cumsum(np.take_along_axis(room, order, -1), axis=-1)
+    reached = spent >= eps[:, None, None]
+    first = np.take_along_axis(ordered, reached.argmax(axis=-1)[..., None], -1)
+    return np.minimum(slopes, np.where(reached.any(axis=-1, keepdims=True), first, 0.0))
+
+
+def cut_l2(slopes: Array, room: Array, eps: Array) -> Array:
+    """`min(slopes, room / s)` for the s at which `min(s slopes, room)` has length eps."""
+    budget, squares = np.square(eps)[:, None, None], np.square(slopes)
+    s = eps[:, None, None] / np.sqrt(squares.sum(axis=-1, keepdims=True))
+    for _ in range(ROUNDS):
+        held = s * slopes >= room
+        longest = np.where(held, 0.0, squares).sum(axis=-1, keepdims=True)
+        left = budget - np.where(held, np.square(room), 0.0).sum(axis=-1, keepdims=True)
+        found = np.where(longest > 0, np.sqrt(np.maximum(left, 0.0) / np.where(longest > 0, longest, 1.0)), np.inf)
+        longer = np.maximum(s, found)
+        if np.array_equal(longer, s):
+            break
+        s = longer
+    return np.minimum(slopes, room / s)
+
+
+CUTS: dict[str, Callable[[Array, Array, Array], Array]] = {"l1": cut_l1, "l2": cut_l2}
+
+
+def dual(norm: str, slopes: Array) -> Array:
+    """The most that a linear function of slopes [n, m, d] grows per unit of the norm. [n, m]"""
+    if norm == "l1":
+        return slopes.max(axis=-1, initial=0.0)
+    return np.sqrt(np.square(slopes).sum(axis=-1))
+
+
+def reach(norm: str, slopes: Array, room: Array, eps: Array) -> Array:
+    """An upper bound of `slopes . d` over `0 <= d <= room` of size at most eps, tight but for rounding. [n, m]
+
+    For every w between 0 and the slopes it is at most `eps dual(w) + (slopes - w) . room`: the ball holds one part,
+    the box the other. The best w cuts the slopes where features meet their limits.
+    """
+    top = slopes.max(axis=-1, initial=0.0)[..., None]
+    scaled = slopes / np.where(top > 0, top, 1.0)  # squares of tiny slopes vanish
+    with np.errstate(divide="ignore", invalid="ignore"):
+        w = CUTS[norm](scaled, room, eps)
+    w = np.where(np.isfinite(w), w, scaled)
+    beyond = np.where(scaled > w, (scaled - w) * room, 0.0).sum(axis=-1)
+    found = (eps[:, None] * dual(norm, w) + beyond) * top[..., 0]
+    return found * (1 + share(4 * slopes.shape[-1]))
+
+
+@dataclass(frozen=True, eq=False)
 class Ball:
-    """All x' with `|x' - x| <= eps` that lie between `low` and `high`; x is [n, d], eps [n]."""
+    """All inputs within eps [n] of x [n, ...] in a norm, and within `low` and `high`, which broadcast over x."""
 
     norm: str
     x: Array
     eps: Array
-    low: Array | float
-    high: Array | float
+    low: Array
+    high: Array
 
-    def __post_init__(self) -> None:
-        if self.norm not in NORMS:
-            raise OptionError.expected(f"`norm` must be one of {', '.join(NORMS)}.", repr(self.norm))
+    @cached_property
+    def box(self) -> Interval:
+        """The smallest box around it."""
+        eps = self.eps.reshape(-1, *(1,) * (self.x.ndim - 1))
+        return Interval(np.maximum(down(self.x - eps), self.low), np.minimum(up(self.x + eps), self.high))
 
-    def box(self) -> tuple[Array, Array]:
-        """The smallest box around the set, rounded outwards. [n, d] each"""
-        eps = self.eps[:, None]
-        low = np.nextafter(np.maximum(self.x - eps, self.low), -np.inf)
-        return low, np.nextafter(np.minimum(self.x + eps, self.high), np.inf)
+    def lowest(self, rows: Array) -> Array:
+        """The least inner products with rows [n or 1, m, ...], as computed; what rounds is at most 3 |rows| |x|. [n, m]
 
-    def least(self, a: Array, sharp: bool = False) -> Array:
-        """At most the minimum of `a . x'` over the set, for rows a [n or 1, rows, d]. [n, rows]
-
-        In Linf the set is a box and the minimum that of the box. In L2 and L1 it is at least the ball's,
-        `a . x - eps |a|*` with the dual norm, and at least the box's: the larger of the two; `sharp` looks for the
-        minimum over both at once.
+        For Linf ball and box are a box, and this is exact; otherwise the least over both together.
         """
-        low, high = self.box()
-        size = np.maximum(np.abs(low), np.abs(high))
-        lost = 4 * gamma(a.shape[2] + 4) * dot(np.abs(a), size)
-        found = dot(np.maximum(a, 0), low) + dot(np.minimum(a, 0), high)
-        if self.norm != "linf":
-            dual = np.sqrt(np.square(a).sum(axis=2)) if self.norm == "l2" else np.abs(a).max(axis=2, initial=0.0)
-            found = np.maximum(found, dot(a, self.x) - self.eps[:, None] * dual * (1 + gamma(a.shape[2] + 8)))
-            found = np.fmax(found, dot(a, self.x) + self.dual(a, dual)) if sharp else found
-        return found - lost
-
-    def dual(self, a: Array, largest: Array) -> Array:
-        """At most the minimum of `a . d` over `|d| <= eps` and the box around x, by duality. [n, rows]
-
-        For every weight w >= 0 of the ball's constraint the minimum of `a . d + w (|d| - eps)` over the box alone, in
-        L2 of the squares, is a lower bound; the best w is looked for among fractions of the one that ignores the box.
-        """
-        low, high = (end - self.x for end in self.box())
-        best = np.full((len(self.x), a.shape[1]), -np.inf)
-        eps = self.eps[:, None]
-        start = largest / np.maximum(eps, 1e-300) if self.norm == "l2" else largest
-        for share in SHARES:
-            w = share * np.broadcast_to(start, best.shape)
-            best = np.maximum(best, self.dual_at(a, w, low[:, None], high[:, None], eps))
-        return best
-
-    def dual_at(self, a: Array, w: Array, low: Array, high: Array, eps: Array) -> Array:
-        """The bound of one weight for each example and row, w [n, rows]; low and high are [n, 1, d]."""
-        weight = w[:, :, None]
-        with np.errstate(all="ignore"):
-            if self.norm == "l2":
-                d = np.clip(np.nan_to_num(-a / weight), low, high)
-                each, ball = a * d + weight / 2 * np.square(d), w / 2 * np.square(eps)
-            else:
-                each = np.minimum(np.minimum((a - weight) * low, (a + weight) * high), 0.0)
-                ball = w * eps
-            lost = 4 * gamma(a.shape[2] + 8) * (np.abs(each).sum(axis=2) + ball)
-            return each.sum(axis=2) - ball - lost
-
-
-def dot(a: Array, x: Array) -> Array:
-    """Rows [n or 1, rows, d] times one vector each, [n, d]: [n, rows]."""
-    return x @ a[0].T if len(a) == 1 else np.einsum("nrd,nd->nr", a, x)
+        box = self.box
+        if self.norm == "linf":
+            return against(rows, box.centre) - against(np.abs(rows), box.radius)
+        flat = rows.reshape(*rows.shape[:2], -1)
+        below, above = (up(side).reshape(len(self.x), 1, -1) for side in (self.x - box.low, box.high - self.x))
+        room = np.where(flat > 0, below, above)
+        slopes = np.broadcast_to(np.abs(flat), room.shape)
+        return against(rows, self.x) - reach(self.norm, slopes, room, self.eps)

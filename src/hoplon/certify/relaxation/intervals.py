@@ -1,148 +1,161 @@
-"""Intervals forwards: from a box of inputs to a box of every node's values (Gowal et al. 2018, arXiv:1810.12715).
-
-Everything is rounded outwards: a node's computed bounds are widened by what its sums can have lost.
-"""
+"""From intervals of a node's inputs to one of its value, rounded outwards (Gowal et al. 2018, arXiv:1810.12715)."""
 
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
 from ...core.errors import ModelError
-from ..graph.linear import Linear, Transposed
-from ..graph.network import Network
-from ..graph.node import Input, Node
-from ..graph.nonlinear import (
-    Concatenated,
-    Elementwise,
-    Extreme,
-    MaxPool,
-    NormPool,
-    Reflected,
-    Residual,
-    Softmax,
-    Sorted,
-    Split,
-    Sum,
-)
-from ..graph.scalars import Scalar
-from ..operators.enclosure import UNIT, gamma
+from ..graph.linear import Linear, Rearranged
+from ..graph.node import Node
+from ..graph.nonlinear import Concatenated, Elementwise, Extreme, MaxPool, NormPool, Softmax, Sorted, Sum
+from ..operators.enclosure import UNIT
+from .rounding import SANE, TINY, doubt, down, share, up
 
 Array = np.ndarray
-Box = tuple[Array, Array]
-ULPS = 16 * UNIT  # what a library's function may be off by, relative to its value
-LEAST = 1e-300
 
 
-def widened(low: Array, high: Array, by: Array | float) -> Box:
-    """A box grown by an amount on every side, and by a last place."""
-    return np.nextafter(low - by, -np.inf), np.nextafter(high + by, np.inf)
+@dataclass(frozen=True, eq=False)
+class Interval:
+    """Values between `low` and `high`, [n, ...] each."""
+
+    low: Array
+    high: Array
+
+    @property
+    def centre(self) -> Array:
+        """The middle, rounded."""
+        return self.low / 2 + self.high / 2
+
+    @property
+    def radius(self) -> Array:
+        """So large that `centre - radius` and `centre + radius` are outside."""
+        centre = self.centre
+        return np.maximum(up(self.high - centre), up(centre - self.low))
+
+    @property
+    def size(self) -> Array:
+        """The largest absolute value."""
+        return np.maximum(np.abs(self.low), np.abs(self.high))
+
+    def sane(self) -> "Interval":
+        """Ends that are no numbers, or beyond all reason, taken for infinite."""
+        low, high = np.where(self.low >= -SANE, self.low, -np.inf), np.where(self.high <= SANE, self.high, np.inf)
+        wrong = (low > SANE) | (high < -SANE)
+        return Interval(np.where(wrong, -np.inf, low), np.where(wrong, np.inf, high))
+
+    def within(self, other: "Interval") -> "Interval":
+        """What lies in both."""
+        return Interval(np.maximum(self.low, other.low), np.minimum(self.high, other.high))
+
+    def rows(self, chosen: Any) -> "Interval":
+        """Of some of the examples."""
+        return Interval(self.low[chosen], self.high[chosen])
 
 
-def linear(node: Linear, box: Box) -> Box:
-    """`W c + b` plus and minus `|W| r`, for the middle c and the half width r."""
-    low, high = box
-    middle, size = (low + high) / 2, np.maximum(np.abs(low), np.abs(high))
-    half = (high - low) / 2 + 4 * UNIT * size
-    absolute = node.absolute()
-    value, reach = node.forward(middle), absolute.apply(half)
-    lost = 2 * gamma(node.terms + 8) * (absolute.apply(size + half) + np.abs(node.bias))
-    return widened(value - reach, value + reach, lost)
-
-
-def scalar(fn: Scalar, box: Box) -> Box:
-    """A function of each value: its ends where it never falls, a cone of its slopes around the middle otherwise."""
-    low, high = box
-    if fn.slopes[0] >= 0:
-        ends = fn.value(low), fn.value(high)
-        return widened(*ends, ULPS * np.maximum(*np.abs(ends)) + LEAST)
-    middle = (low + high) / 2
-    reach = fn.stretch * ((high - low) / 2 + 4 * UNIT * np.maximum(np.abs(low), np.abs(high)))
-    value = fn.value(middle)
-    return widened(value - reach, value + reach, ULPS * (np.abs(value) + reach) + LEAST)
-
-
-def _elementwise(node: Elementwise, box: Box) -> Box:
-    return scalar(node.fn, box)
-
-
-def _monotone(node: Node, *boxes: Box) -> Box:
-    """Nodes that never fall in any input: values at the ends."""
-    return node.forward(*(low for low, _ in boxes)), node.forward(*(high for _, high in boxes))
-
-
-def _split(node: Split, box: Box) -> Box:
-    low, high = box
-    ends = [np.maximum(end, 0) for end in (low, -high, high, -low)]
-    return np.concatenate(ends[:2], axis=-1), np.concatenate(ends[2:], axis=-1)
-
-
-def _sum(node: Sum, *boxes: Box) -> Box:
-    low = sum((w * (b[0] if w >= 0 else b[1]) for w, b in zip(node.weights, boxes)), np.zeros(()))
-    high = sum((w * (b[1] if w >= 0 else b[0]) for w, b in zip(node.weights, boxes)), np.zeros(()))
-    size = sum((abs(w) * np.maximum(*np.abs(b)) for w, b in zip(node.weights, boxes)), np.zeros(()))
-    return widened(low, high, gamma(len(boxes) + 2) * size)
-
-
-def _norms(node: NormPool, box: Box) -> Box:
-    low, high = box
-    near = np.where((low <= 0) & (high >= 0), 0.0, np.minimum(np.abs(low), np.abs(high)))
-    ends = node.forward(near), node.forward(np.maximum(np.abs(low), np.abs(high)))
-    return widened(*ends, 2 * gamma(int(np.prod(node.pool)) + 8) * ends[1] + LEAST)
-
-
-def _reflected(node: Reflected, box: Box) -> Box:
-    """A pair moves no farther than its two values do together."""
-    low, high = box
-    middle, half = (low + high) / 2, (high - low) / 2 * (1 + 4 * UNIT)
-    first, second = np.split(half, 2, axis=-1)
-    reach = np.tile(np.hypot(first, second), 2) * (1 + ULPS)
-    value = node.forward(middle)
-    return widened(value - reach, value + reach, 8 * ULPS * (np.abs(np.tile(np.abs(middle).sum(-1, keepdims=True), 1))))
-
-
-def _residual(node: Residual, box: Box) -> Box:
-    hidden = scalar(node.fn, linear(node.inner, box))
-    back = linear(Transposed(of=node.inner, out=node.shape, shape=node.shape), hidden)
-    low, high = box
-    size = np.maximum(*np.abs(box)) + 2 * np.maximum(*np.abs(back))
-    return widened(low - 2 * back[1], high - 2 * back[0], 4 * UNIT * size)
-
-
-def _softmax(node: Softmax, box: Box) -> Box:
-    return np.zeros_like(box[0]), np.ones_like(box[1])
-
-
-RULES: dict[type, Callable[..., Box]] = {
-    Elementwise: _elementwise,
-    **dict.fromkeys((Sorted, MaxPool, Concatenated, Extreme), _monotone),
-    Split: _split,
-    Sum: _sum,
-    NormPool: _norms,
-    Reflected: _reflected,
-    Residual: _residual,
-    Softmax: _softmax,
-}
-
-
-def passed(node: Node, boxes: Sequence[Box]) -> Box:
-    """The box of a node's values, from those of its inputs."""
+def mass(node: Node, inputs: Sequence[Interval]) -> Array:
+    """For a node that is linear in its inputs the sum of the sizes of all that it adds up. [n, ...]"""
     if isinstance(node, Linear):
-        return linear(node, boxes[0])
-    if type(node) not in RULES:
-        raise ModelError.expected(
-            "Linear bounds need to know what each layer computes.",
-            f"{node.layer}, a {node.kind}",
-            "Use the method lipschitz or smoothing.",
-        )
-    return RULES[type(node)](node, *boxes)
+        return node.absolute().apply(inputs[0].size) + np.abs(node.bias)
+    if isinstance(node, Sum):
+        return sum((abs(w) * x.size for w, x in zip(node.weights, inputs, strict=True)), np.zeros(()))
+    return node.forward(*(x.size for x in inputs))
 
 
-def forward(network: Network, box: Box) -> list[Box]:
-    """The boxes of all nodes, from that of the input, [n, *shape] each."""
-    found: list[Box] = []
-    with np.errstate(all="ignore"):
-        for node in network.nodes:
-            read: Any = [found[source] for source in node.sources]
-            found.append(box if isinstance(node, Input) else passed(node, read))
-    return found
+def terms(node: Node) -> int:
+    """How many products a node that is linear adds up, at most."""
+    return node.terms if isinstance(node, Linear) else len(node.sources)
+
+
+def _linear(node: Any, x: Interval) -> Interval:
+    if isinstance(node, Rearranged):
+        return Interval(node.apply(x.low), node.apply(x.high))
+    centre, wide = node.apply(x.centre) + node.bias, node.absolute().apply(x.radius)
+    wide = wide * (1 + share(terms(node))) + share(terms(node)) * mass(node, [x]) + TINY
+    return Interval(down(centre - wide), up(centre + wide))
+
+
+def _sum(node: Any, *inputs: Interval) -> Interval:
+    pairs = list(zip(node.weights, inputs, strict=True))
+    error = share(len(pairs)) * mass(node, inputs) + TINY
+    low = sum((w * (x.low if w >= 0 else x.high) for w, x in pairs), np.zeros(()))
+    high = sum((w * (x.high if w >= 0 else x.low) for w, x in pairs), np.zeros(()))
+    return Interval(down(low - error), up(high + error))
+
+
+def _concatenated(node: Any, *inputs: Interval) -> Interval:
+    return Interval(node.forward(*(x.low for x in inputs)), node.forward(*(x.high for x in inputs)))
+
+
+def _elementwise(node: Any, x: Interval) -> Interval:
+    """At the ends, and where the function turns; of one that may turn anywhere what its steepest slope allows."""
+    fn = node.fn
+    rises = fn.slopes[0] >= 0
+    turns = fn.corners if fn.corners is not None else () if fn.lowest is None else (fn.lowest,)
+    if not rises and not turns:
+        value = fn.value(x.centre)
+        wide = fn.stretch * x.radius * (1 + share(2)) + doubt(fn, x.centre, value)
+        return Interval(down(value - wide), up(value + wide))
+    places = [x.low, x.high, *(() if rises else (np.clip(turn, x.low, x.high) for turn in turns))]
+    values = [fn.value(place) for place in places]
+    errors = [doubt(fn, place, value) for place, value in zip(places, values, strict=True)]
+    low = np.min([value - error for value, error in zip(values, errors, strict=True)], axis=0)
+    high = np.max([value + error for value, error in zip(values, errors, strict=True)], axis=0)
+    return Interval(low, high)
+
+
+def _softmax(node: Any, x: Interval) -> Interval:
+    """Each entry is `1 / sum_j exp(x_j - x_i)`: least where x_i is least and the others are greatest."""
+    axes = node.axes
+    ends = tuple(range(-len(axes), 0))
+    shape = np.moveaxis(x.low, axes, ends).shape
+    low, high = (np.moveaxis(side, axes, ends).reshape(*shape[: -len(axes)], -1) for side in (x.low, x.high))
+    count = low.shape[-1]
+    others = 1 - np.eye(count)
+    slack = share(count) + 16 * UNIT
+    most = (np.exp(up(high[..., None, :] - low[..., :, None])) * others).sum(axis=-1) * (1 + slack)
+    least = (np.exp(down(low[..., None, :] - high[..., :, None])) * others).sum(axis=-1) * (1 - slack)
+    both = (down(1 / (1 + most)) * (1 - slack), np.minimum(up(1 / (1 + least)) * (1 + slack), 1.0))
+    return Interval(*(np.moveaxis(side.reshape(shape), ends, axes) for side in both))
+
+
+def _rising(node: Any, *inputs: Interval) -> Interval:
+    """Of a node that only chooses: more of an input never makes less of its value."""
+    return Interval(node.forward(*(x.low for x in inputs)), node.forward(*(x.high for x in inputs)))
+
+
+def _norm_pool(node: Any, x: Interval) -> Interval:
+    nearest = np.where((x.low <= 0) & (x.high >= 0), 0.0, np.minimum(np.abs(x.low), np.abs(x.high)))
+    slack = share(int(np.prod(node.pool)))
+    return Interval(node.forward(nearest) * (1 - slack) - TINY, node.forward(x.size) * (1 + slack) + TINY)
+
+
+RULES: list[tuple[type, Callable[..., Interval]]] = [
+    (Linear, _linear),
+    (Sum, _sum),
+    (Concatenated, _concatenated),
+    (Elementwise, _elementwise),
+    (Softmax, _softmax),
+    (Sorted, _rising),
+    (MaxPool, _rising),
+    (Extreme, _rising),
+    (NormPool, _norm_pool),
+]
+
+
+def rule_of(node: Node) -> Callable[..., Interval]:
+    """How a node's interval is found; a `ModelError` names a layer that no rule is for."""
+    for kind, rule in RULES:
+        if isinstance(node, kind):
+            return rule
+    raise ModelError.expected(
+        "Interval and linear bounds need to know what every layer computes.",
+        f"{node.layer}, a {node.kind}",
+        "Use method='lipschitz' or 'smoothing', or another layer.",
+    )
+
+
+def interval(node: Node, *inputs: Interval) -> Interval:
+    """The interval of a node's value."""
+    return rule_of(node)(node, *inputs).sane()

@@ -75,7 +75,7 @@ def attacks(radius: np.ndarray) -> Iterator[tuple[str, Any, Any]]:
         yield f"APGD {loss}", APGD(norm="l2", eps=1.0, steps=50, restarts=2, loss=loss), JUST_BELOW * radius
     yield "C&W", CarliniWagner(norm="l2", rounds=3, steps=100), None
     yield "DDN", DDN(norm="l2", steps=100), None
-    yield "FAB", FAB(norm="l2", steps=50, restarts=2), None
+    yield "FAB", FAB(norm="l2", steps=100), None
 
 
 def tried(model: Any, x: np.ndarray, y: np.ndarray, bounds_of: Any) -> dict[str, Any]:
